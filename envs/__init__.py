@@ -1,0 +1,1 @@
+"""Gymnasium environments and the worlds whose truth is known."""

@@ -1,0 +1,1 @@
+"""Custom RLlib algorithms: Config, RLModule and Learner in one file each."""

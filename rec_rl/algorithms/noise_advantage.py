@@ -1,0 +1,307 @@
+"""A supported policy in closed form: regress the advantage on the noise with which the log was served.
+
+The serving layer's noise eps = (a - mean) / scale is standard normal and independent of the state. An advantage that
+is linear in it, A(s, a) = eps' W' x, therefore needs no critic of actions: with C = E[x x'] and M = E[x Y eps'], Y the
+lambda return less its baseline, the squared error of Y is tr(W' C W) - 2 tr(W' M) up to a constant. The policy steps
+from the logging mean along w = W' x by a fixed radius kappa, so that it stays where the log can judge it: its
+squared distance from the behaviour is D2 = kappa^2 everywhere.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rec_rl.checkpoint import load_state, save_state
+from rec_rl.data.behaviour import (
+    LinearBehaviour,
+    effective_sample_size,
+    fit_behaviour,
+    session_weights,
+    solve_ridge,
+    with_constant,
+)
+from rec_rl.data.sessions import SessionLog
+from rec_rl.errors import ConfigError
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+KIND = "noise_advantage"
+
+
+class Reward(Protocol):
+    """Reward of each request, states [n, S] and actions [n, A] to [n]."""
+
+    def __call__(self, states: NDArray[np.floating], actions: Floats, /) -> Floats: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseAdvantageConfig:
+    """Settings of the closed form.
+
+    Attributes:
+        gamma: Discount, in [0, 1).
+        trace_decay: lambda of the returns, in [0, 1].
+        ridge: Penalty of the linear fits in units of the columns' variance, >= 0.
+        num_folds: Folds of users over which the weight of the group lasso is chosen, >= 2.
+        num_penalties: Weights tried, falling by ``penalty_range`` from where every row vanishes.
+        radius: kappa, the step in units of the noise, > 0. None chooses the largest of ``radii`` at which the
+            effective sample size is above ``min_effective_share``, or 1 where none is.
+    """
+
+    gamma: float = 0.99
+    trace_decay: float = 0.95
+    ridge: float = 1e-3
+    num_folds: int = 5
+    num_penalties: int = 12
+    penalty_range: float = 100.0
+    radius: float | None = None
+    radii: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+    min_effective_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gamma < 1:
+            raise ConfigError(f"gamma must be in [0, 1), got {self.gamma}")
+        if not 0 <= self.trace_decay <= 1:
+            raise ConfigError(f"trace_decay must be in [0, 1], got {self.trace_decay}")
+        if self.ridge < 0:
+            raise ConfigError(f"ridge must be >= 0, got {self.ridge}")
+        if self.num_folds < 2:
+            raise ConfigError(f"num_folds must be >= 2, got {self.num_folds}")
+        if self.radius is not None and not self.radius > 0:
+            raise ConfigError(f"radius must be > 0, got {self.radius}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseAdvantagePolicy:
+    """Serves mean + radius * scale * w / |w| with w = W' x.
+
+    Attributes:
+        behaviour: The logging policy as a function of the state.
+        weights: W, shape [S + 1, A], of the standardised state and a constant.
+        radius: kappa.
+        penalty: Weight of the group lasso that cross-validation chose.
+        effective_share: Of sessions at this radius, by which the radius was chosen.
+    """
+
+    behaviour: LinearBehaviour
+    weights: Floats
+    radius: float
+    penalty: float
+    effective_share: float
+
+    def __call__(self, states: NDArray[np.floating]) -> Floats:
+        """Mean actions at states, [n, S] to [n, A]."""
+        x = with_constant(states, self.behaviour.center, self.behaviour.spread)
+        direction = unit_rows(x @ self.weights)
+        served: Floats = x @ self.behaviour.weights + self.radius * self.behaviour.scale * direction
+        return served
+
+    def save(self, folder: str | Path) -> None:
+        """Writes a checkpoint; the folder appears whole or not at all."""
+        state = {name: value for name, value in vars(self).items() if name != "behaviour"}
+        save_state(Path(folder), {**state, "behaviour": dict(vars(self.behaviour))}, KIND)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "NoiseAdvantagePolicy":
+        """Reads what ``save`` wrote.
+
+        Raises:
+            CheckpointError: If the folder is missing, corrupt or of something else.
+        """
+        state = load_state(Path(folder), KIND)
+        return cls(**{**state, "behaviour": LinearBehaviour(**state["behaviour"])})
+
+
+class _FoldMoments(NamedTuple):
+    """Sums over each fold's rows: C [folds, S + 1, S + 1], M [folds, S + 1, A] and rows [folds]."""
+
+    gram: Doubles
+    cross: Doubles
+    rows: Doubles
+
+
+def fit_noise_advantage(
+    log: SessionLog, reward: Reward, config: NoiseAdvantageConfig, *, seed: int = 0
+) -> NoiseAdvantagePolicy:
+    """Fits the policy in three passes over the log.
+
+    Args:
+        log: What the behaviour served. Its recorded mean and scale give the noise where it has them.
+        reward: Of a request; its level and scale do not matter.
+        config: Settings.
+        seed: Of the folds of users.
+
+    Raises:
+        DatasetError: If the actions do not vary in a given state.
+    """
+    fitted = fit_behaviour(log.states, log.actions, ridge=config.ridge)
+    behaviour = log.behaviour or fitted.on(log.states)
+    fitted = replace(fitted, scale=behaviour.scale)
+    rewards = _centred_rewards(log, reward)
+    values = _values(log, fitted, rewards, config)
+    advantages = lambda_advantages(
+        rewards, values, log.user_starts, gamma=config.gamma, trace_decay=config.trace_decay
+    )
+    noise = behaviour.noise(log.actions)
+    folds = np.random.default_rng(seed).integers(0, config.num_folds, len(log.user_ids))[log.user_index]
+    moments = _fold_moments(log, fitted, advantages, noise, folds, config.num_folds)
+    weights, penalty = _cross_validated(moments, config)
+
+    x_of = lambda rows: with_constant(log.states[rows], fitted.center, fitted.spread)  # noqa: E731
+    direction = np.concatenate([unit_rows(x_of(rows) @ weights) for rows in log.user_blocks()])
+    along = np.einsum("ij,ij->i", noise, direction)
+    radius, share = _choose_radius(along, log, config)
+    return NoiseAdvantagePolicy(
+        behaviour=fitted, weights=weights, radius=radius, penalty=penalty, effective_share=share
+    )
+
+
+def lambda_advantages(
+    rewards: Floats, values: Floats, user_starts: NDArray[np.int64], *, gamma: float, trace_decay: float
+) -> Floats:
+    """Y_t = sum_k (gamma lambda)^k delta_{t+k} with delta_t = r_t + gamma V(s_{t+1}) - V(s_t), user by user.
+
+    A user's last request has no next state: its delta is 0, and it bootstraps nothing.
+    Source: Schulman et al. 2016 (GAE), Eq. (16).
+
+    Args:
+        rewards, values: Shape [n], a user's rows adjacent and in order.
+        user_starts: First row of each user and, last, n.
+        gamma: Discount.
+        trace_decay: lambda.
+
+    Returns:
+        Advantage of each request, shape [n].
+    """
+    delta = np.zeros(len(rewards))
+    delta[:-1] = rewards[:-1] + gamma * values[1:] - values[:-1]
+    delta[user_starts[1:] - 1] = 0
+    return discounted_sums(delta, user_starts, gamma * trace_decay).astype(np.float32)
+
+
+def discounted_sums(signal: Doubles, user_starts: NDArray[np.int64], discount: float) -> Doubles:
+    """sum_k discount^k signal_{t+k} within each user, shape [n]."""
+    lengths = np.diff(user_starts)
+    result = np.zeros(len(signal))
+    carried = np.zeros(len(lengths))
+    for back in range(1, int(lengths.max()) + 1):
+        (longer,) = np.nonzero(lengths >= back)
+        rows = user_starts[longer + 1] - back
+        carried[longer] = signal[rows] + discount * carried[longer]
+        result[rows] = carried[longer]
+    return result
+
+
+def group_lasso(gram: Doubles, cross: Doubles, penalty: float, start: Doubles) -> Doubles:
+    """W that minimises tr(W' gram W) / 2 - tr(W' cross) + penalty * sum of the lengths of W's rows.
+
+    A row of W belongs to one state column, which is thus used or not. The last row, the constant's, is free.
+    By accelerated proximal gradient steps (Beck and Teboulle 2009, FISTA).
+
+    Args:
+        gram: Positive semi-definite, shape [k, k].
+        cross: Shape [k, A].
+        penalty: >= 0.
+        start: Where to begin, shape [k, A].
+    """
+    rate = 1 / float(np.linalg.norm(gram, 2))
+    weights, ahead, momentum = start, start, 1.0
+    for _ in range(500):
+        moved = ahead - rate * (gram @ ahead - cross)
+        length = np.linalg.norm(moved[:-1], axis=1, keepdims=True)
+        moved[:-1] *= np.maximum(0, 1 - rate * penalty / np.maximum(length, 1e-30))
+        following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        ahead = moved + (momentum - 1) / following * (moved - weights)
+        change = np.abs(moved - weights).max()
+        weights, momentum = moved, following
+        if change <= 1e-7 * max(np.abs(weights).max(), 1e-30):
+            break
+    return weights
+
+
+def unit_rows(vectors: NDArray[np.floating]) -> Floats:
+    """Each row at length 1; a row of zeros stays."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Floats = (vectors / np.maximum(length, 1e-12)).astype(np.float32)
+    return unit
+
+
+def _centred_rewards(log: SessionLog, reward: Reward) -> Floats:
+    """Rewards less their mean over the log, so that returns cut by the log's end are cut at their mean."""
+    rewards = np.concatenate([reward(log.states[rows], log.actions[rows]) for rows in log.user_blocks()])
+    return (rewards - rewards.mean(dtype=np.float64)).astype(np.float32)
+
+
+def _values(log: SessionLog, fitted: LinearBehaviour, rewards: Floats, config: NoiseAdvantageConfig) -> Floats:
+    """V(s): ridge regression of the discounted return on the state, shape [n]."""
+    returns = discounted_sums(rewards.astype(np.float64), log.user_starts, config.gamma)
+    size = log.states.shape[1] + 1
+    gram, cross = np.zeros((size, size)), np.zeros((size, 1))
+    for rows in log.user_blocks():
+        x = with_constant(log.states[rows], fitted.center, fitted.spread)
+        gram += x.T @ x
+        cross[:, 0] += x.T @ returns[rows].astype(np.float32)
+    weights = solve_ridge(gram, cross, config.ridge * len(log))[:, 0].astype(np.float32)
+    return np.concatenate(
+        [with_constant(log.states[r], fitted.center, fitted.spread) @ weights for r in log.user_blocks()]
+    )
+
+
+def _fold_moments(
+    log: SessionLog,
+    fitted: LinearBehaviour,
+    advantages: Floats,
+    noise: Floats,
+    folds: NDArray[np.int64],
+    num_folds: int,
+) -> _FoldMoments:
+    size, actions = log.states.shape[1] + 1, noise.shape[1]
+    gram, cross = np.zeros((num_folds, size, size)), np.zeros((num_folds, size, actions))
+    count = np.zeros(num_folds)
+    for rows in log.user_blocks():
+        x = with_constant(log.states[rows], fitted.center, fitted.spread)
+        target = advantages[rows, None] * noise[rows]
+        for fold in range(num_folds):
+            mine = folds[rows] == fold
+            gram[fold] += x[mine].T @ x[mine]
+            cross[fold] += x[mine].T @ target[mine]
+            count[fold] += mine.sum()
+    return _FoldMoments(gram, cross, count)
+
+
+def _cross_validated(moments: _FoldMoments, config: NoiseAdvantageConfig) -> tuple[Floats, float]:
+    """W on all folds, at the penalty whose W from the other folds predicts a fold best."""
+    gram, cross, rows = (part.sum(axis=0) for part in moments)
+    gram, cross = gram / rows, cross / rows
+    largest = float(np.linalg.norm(cross[:-1], axis=1).max())
+    penalties = largest * np.geomspace(1, 1 / config.penalty_range, config.num_penalties)
+    errors = np.zeros(len(penalties))
+    for fold_gram, fold_cross, fold_rows in zip(*moments, strict=True):
+        rest = rows - fold_rows
+        train_gram, train_cross = (gram * rows - fold_gram) / rest, (cross * rows - fold_cross) / rest
+        weights = np.zeros_like(cross)
+        for i, penalty in enumerate(penalties):
+            weights = group_lasso(train_gram, train_cross, penalty, weights)
+            errors[i] += 0.5 * np.sum(weights * (fold_gram @ weights)) - np.sum(weights * fold_cross)
+    best = float(penalties[np.argmin(errors)])
+    return group_lasso(gram, cross, best, np.zeros_like(cross)).astype(np.float32), best
+
+
+def _choose_radius(along: Floats, log: SessionLog, config: NoiseAdvantageConfig) -> tuple[float, float]:
+    """The radius and its effective share of sessions; ``along`` is the noise along the step, shape [n]."""
+    session, num_sessions = log.session_index, len(log.session_starts)
+
+    def share(radius: float) -> float:
+        log_ratio = radius * along - 0.5 * radius**2
+        weights = session_weights(log_ratio, session, num_sessions, cap=float("inf"))
+        return effective_sample_size(weights) / num_sessions
+
+    if config.radius is not None:
+        return config.radius, share(config.radius)
+    supported = [radius for radius in config.radii if share(radius) > config.min_effective_share]
+    radius = max(supported, default=1.0)
+    return radius, share(radius)

@@ -1,0 +1,285 @@
+"""Proximal policy optimisation (Schulman et al. 2017), optionally with self-imitation (Oh et al. 2018)."""
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from ray.rllib.algorithms.algorithm_config import NotProvided
+from torch import Tensor, nn
+
+from rec_rl.algorithms.networks import UnitScale, mlp
+from rec_rl.algorithms.online import (
+    Batch,
+    GaussianModule,
+    OnlineAlgorithm,
+    OnlineConfig,
+    OnlineLearner,
+    check_bound,
+)
+from rec_rl.algorithms.replay import ReplayBuffer
+from rec_rl.algorithms.rollouts import Rollout
+from rec_rl.losses.policy import gaussian_log_prob, ppo_clip_loss, self_imitation_loss
+from rec_rl.losses.value import generalized_advantage
+
+
+class PPOConfig(OnlineConfig):
+    """Settings of PPO; the defaults are those of Schulman et al. 2017, Table 3.
+
+    Attributes:
+        steps_per_iteration: Steps taken in every environment before an update.
+        num_passes: Passes over that experience.
+        batch_size: Rows per minibatch.
+        clip: Half-width of the trust interval of the probability ratio.
+        trace_decay: lambda of generalised advantage estimation, in [0, 1].
+        value_weight: Weight of the squared error of V.
+        entropy_weight: Weight of the entropy bonus.
+        max_grad_norm: Bound on the gradient's norm.
+        initial_log_std: First log standard deviation of every action dimension.
+        self_imitation_weight: Weight of imitating the best of what was tried; 0 is PPO alone.
+        self_imitation_batch: Replayed rows per minibatch, drawn evenly over the rewards that occurred.
+        self_imitation_power: The score of a replayed row is (reward / reward_bound) to this power.
+        replay_capacity: Rows kept for self-imitation.
+    """
+
+    def __init__(self, algo_class: type[OnlineAlgorithm] | None = None) -> None:
+        super().__init__(algo_class=algo_class or PPO)
+        self.learner_class_of_algorithm = PPOLearner
+        self.module_class_of_algorithm = PPOModule
+        self.hidden_sizes = (64, 64)
+        self.lr = 3e-4
+        self.gamma = 0.99
+        self.steps_per_iteration = 256
+        self.num_passes = 10
+        self.batch_size = 64
+        self.clip = 0.2
+        self.trace_decay = 0.95
+        self.value_weight = 0.5
+        self.entropy_weight = 0.0
+        self.max_grad_norm = 0.5
+        self.initial_log_std = 0.0
+        self.self_imitation_weight = 0.0
+        self.self_imitation_batch = 32
+        self.self_imitation_power = 16.0
+        self.replay_capacity = 100_000
+
+    def training(
+        self,
+        *,
+        steps_per_iteration: Any = NotProvided,
+        num_passes: Any = NotProvided,
+        batch_size: Any = NotProvided,
+        clip: Any = NotProvided,
+        trace_decay: Any = NotProvided,
+        value_weight: Any = NotProvided,
+        entropy_weight: Any = NotProvided,
+        max_grad_norm: Any = NotProvided,
+        initial_log_std: Any = NotProvided,
+        self_imitation_weight: Any = NotProvided,
+        self_imitation_batch: Any = NotProvided,
+        self_imitation_power: Any = NotProvided,
+        replay_capacity: Any = NotProvided,
+        **settings: Any,
+    ) -> Self:
+        """Sets training options; see the class."""
+        super().training(**settings)
+        self.set_given(
+            steps_per_iteration=steps_per_iteration,
+            num_passes=num_passes,
+            batch_size=batch_size,
+            clip=clip,
+            trace_decay=trace_decay,
+            value_weight=value_weight,
+            entropy_weight=entropy_weight,
+            max_grad_norm=max_grad_norm,
+            initial_log_std=initial_log_std,
+            self_imitation_weight=self_imitation_weight,
+            self_imitation_batch=self_imitation_batch,
+            self_imitation_power=self_imitation_power,
+            replay_capacity=replay_capacity,
+        )
+        return self
+
+    def validate(self) -> None:
+        """Raises ConfigError on a setting out of its bound."""
+        super().validate()
+        for name in ("steps_per_iteration", "num_passes", "batch_size", "self_imitation_batch"):
+            check_bound(name, getattr(self, name), low=1)
+        for name in ("clip", "max_grad_norm", "self_imitation_power"):
+            check_bound(name, getattr(self, name), above=0)
+        for name in ("value_weight", "entropy_weight", "self_imitation_weight"):
+            check_bound(name, getattr(self, name), low=0)
+        check_bound("trace_decay", self.trace_decay, low=0, high=1)
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        return {**super()._model_config_auto_includes, "initial_log_std": self.initial_log_std}
+
+
+class PPOLearner(OnlineLearner):
+    """Several passes over one rollout in shuffled minibatches."""
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """One Adam over policy and value function."""
+        self.optimizer = self.add_optimizer("ppo", list(self.policy.parameters()))
+
+    def train_on(self, batch: Batch) -> dict[str, float]:
+        """``batch`` holds a rollout's columns [T, N, ...] and, with self-imitation, replayed rows
+        under ``replay`` with shape [minibatches, self_imitation_batch, ...]."""
+        replay = {name: self.to_device(column) for name, column in batch.pop("replay", {}).items()}
+        rows = self._rows({name: self.to_device(column) for name, column in batch.items()})
+        config = self.config
+        num_rows = len(rows["advantage"])
+        totals, num_updates = torch.zeros(4, device=self.device), 0
+        for _ in range(config.num_passes):
+            order = torch.randperm(num_rows, generator=self.rng).to(self.device)
+            for start in range(0, num_rows, config.batch_size):
+                chosen = order[start : start + config.batch_size]
+                minibatch = {name: column[chosen] for name, column in rows.items()}
+                replayed = {name: column[num_updates % len(column)] for name, column in replay.items()}
+                totals += self._update_once(minibatch, replayed)
+                num_updates += 1
+        means = (totals / num_updates).tolist()
+        return dict(zip(("policy_loss", "value_loss", "imitation_loss", "entropy"), means, strict=True))
+
+    def _rows(self, rollout: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Advantages and value targets of the valid rows, flat."""
+        with torch.no_grad():
+            value = self.policy.value(rollout["obs"])
+            next_value = self.policy.value(rollout["next_obs"])
+        ended = rollout["terminated"] | rollout["truncated"] | ~rollout["valid"]
+        advantage = generalized_advantage(
+            rollout["rewards"],
+            value,
+            next_value,
+            rollout["terminated"],
+            ended,
+            gamma=self.config.gamma,
+            trace_decay=self.config.trace_decay,
+        )
+        columns = {
+            "obs": rollout["obs"],
+            "actions": rollout["actions"],
+            "logp": rollout["logp"],
+            "advantage": advantage,
+            "value_target": advantage + value,
+        }
+        return {name: column[rollout["valid"]] for name, column in columns.items()}
+
+    def _update_once(self, rows: dict[str, Tensor], replayed: dict[str, Tensor]) -> Tensor:
+        config, policy = self.config, self.policy
+        num_rows = len(rows["advantage"])
+        spread = rows["advantage"].std() if num_rows > 1 else torch.ones(())
+        rows["advantage"] = (rows["advantage"] - rows["advantage"].mean()) / (spread + 1e-8)
+        rows = {name: self.share(column) for name, column in rows.items()}
+
+        mean = policy.mean(rows["obs"])
+        logp = gaussian_log_prob(rows["actions"], mean, policy.log_std)
+        policy_loss = ppo_clip_loss(logp, rows["logp"], rows["advantage"], config.clip).sum() / num_rows
+        value_loss = (policy.value(rows["obs"]) - rows["value_target"]).square().sum() / num_rows
+        entropy = policy.entropy() * (len(logp) / num_rows)
+        loss = policy_loss + config.value_weight * value_loss - config.entropy_weight * entropy
+        imitation_loss = torch.zeros((), device=self.device)
+        if replayed:
+            logp = gaussian_log_prob(replayed["actions"], policy.mean(replayed["obs"]), policy.log_std)
+            imitation = self_imitation_loss(logp, replayed["score"])
+            imitation_loss = self.share(imitation).sum() / config.self_imitation_batch
+            loss = loss + config.self_imitation_weight * imitation_loss
+        self.descend(loss, self.optimizer, max_norm=config.max_grad_norm)
+        return torch.stack([policy_loss, value_loss, imitation_loss, entropy]).detach()
+
+
+class PPOModule(GaussianModule):
+    """A Gaussian policy whose spread does not depend on the state, and a value function."""
+
+    def setup(self) -> None:
+        """Builds the networks from the spaces and ``hidden_sizes``."""
+        hidden = self.model_config["hidden_sizes"]
+        obs_size, action_size = self.observation_space.shape[0], self.action_space.shape[0]
+        self.scale = UnitScale(self.observation_space.high)
+        self.actor = mlp([obs_size, *hidden, action_size], nn.Tanh)
+        self.critic = mlp([obs_size, *hidden, 1], nn.Tanh)
+        self.log_std = nn.Parameter(torch.full((action_size,), float(self.model_config["initial_log_std"])))
+        with torch.no_grad():  # start near the middle of the action space
+            self.actor[-1].weight.mul_(0.01)
+            self.actor[-1].bias.zero_()
+
+    def mean(self, obs: Tensor) -> Tensor:
+        """Mean action, shape [..., A]."""
+        mean: Tensor = self.actor(self.scale(obs))
+        return mean
+
+    def value(self, obs: Tensor) -> Tensor:
+        """V(s), shape [...]."""
+        value: Tensor = self.critic(self.scale(obs)).squeeze(-1)
+        return value
+
+    def entropy(self) -> Tensor:
+        """Entropy of the policy in nats, the same in every state."""
+        entropy: Tensor = (self.log_std + 0.5 * np.log(2 * np.pi * np.e)).sum()
+        return entropy
+
+    def act(self, obs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """A Gaussian around the mean action; the environment clips it to its space."""
+        mean = self.mean(obs)
+        action = mean if noise is None else mean + self.log_std.exp() * noise
+        return action, gaussian_log_prob(action, mean, self.log_std)
+
+
+class PPO(OnlineAlgorithm):
+    """Alternates one rollout with passes over it."""
+
+    name = "ppo"
+
+    @classmethod
+    def get_default_config(cls) -> PPOConfig:
+        """The defaults."""
+        return PPOConfig()
+
+    def setup(self, config: PPOConfig) -> None:
+        """Builds the memory for self-imitation beside runners and learners."""
+        super().setup(config)
+        rng = np.random.default_rng([config.seed or 0, 1])
+        self.replay = ReplayBuffer(config.replay_capacity, rng, balance="reward_class")
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """One rollout."""
+        return int(self.config.steps_per_iteration * self.num_envs)
+
+    def training_step(self) -> None:
+        """One rollout and the passes over it."""
+        rollout = self.sample(self.config.steps_per_iteration)
+        names = ("obs", "actions", "logp", "next_obs", "terminated", "truncated", "valid")
+        batch: Batch = {name: getattr(rollout, name) for name in names}
+        batch["rewards"] = self.learning_rewards(rollout)
+        if self.config.self_imitation_weight > 0:
+            batch["replay"] = self._replayed(rollout)
+        losses = self.update(batch)
+        self.sync_weights()
+        self.log(losses, [rollout])
+
+    def _replayed(self, rollout: Rollout) -> Batch:
+        """Remembers the rollout and draws the rows to imitate, a batch per minibatch of a pass."""
+        config, valid = self.config, rollout.valid
+        paid = rollout.rewards_env[valid]
+        self.replay.add(
+            {
+                "obs": rollout.obs[valid],
+                "actions": rollout.actions[valid],
+                "score": (np.maximum(paid, 0) / config.reward_bound) ** config.self_imitation_power,
+                "reward_class": np.rint(paid).astype(np.int16),
+            }
+        )
+        num_batches = config.num_passes * -(-len(paid) // config.batch_size)
+        rows = self.replay.sample(num_batches, config.self_imitation_batch, balanced_fraction=1.0)
+        del rows["reward_class"]
+        return rows
+
+    def checkpoint_state(self) -> dict[str, Any]:
+        """The shared state and the memory for self-imitation."""
+        return {**super().checkpoint_state(), "replay": self.replay.get_state()}
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Goes on where `checkpoint_state` was called."""
+        super().restore_state(state)
+        self.replay.set_state(state["replay"])

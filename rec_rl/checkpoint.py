@@ -1,0 +1,140 @@
+"""State on disk: whole or not at all, verified when read, and never executed.
+
+A checkpoint is a folder of ``state.safetensors`` (every array), ``state.json`` (everything else, with
+references to the arrays) and ``manifest.json`` (what wrote it, and the SHA-256 of both).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from rec_rl.errors import CheckpointError
+
+FORMAT = 1
+_FILES = ("state.safetensors", "state.json")
+
+
+def save_state(directory: Path, state: Any, kind: str) -> None:
+    """Writes a tree of dicts, lists, numbers, strings, arrays and tensors.
+
+    The folder appears by one rename after everything in it has reached the disk; an older one in its place
+    is replaced only then.
+
+    Args:
+        directory: The checkpoint's folder.
+        state: The tree. Tuples come back as lists.
+        kind: What the state belongs to, such as an algorithm's name; checked by `load_state`.
+
+    Raises:
+        CheckpointError: If the folder cannot be written.
+    """
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    tree = _pack(state, arrays)
+    staging = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
+    try:
+        staging.mkdir(parents=True)
+        save_file(arrays, staging / _FILES[0])
+        (staging / _FILES[1]).write_text(json.dumps(tree, allow_nan=True))
+        hashes = {name: _sha256(staging / name) for name in _FILES}
+        manifest = {"format": FORMAT, "kind": kind, "sha256": hashes}
+        (staging / "manifest.json").write_text(json.dumps(manifest, indent=1))
+        for name in (*_FILES, "manifest.json"):
+            _flush(staging / name)
+        _replace(staging, directory)
+    except OSError as error:
+        raise CheckpointError(f"cannot write checkpoint {directory}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def load_state(directory: Path, kind: str) -> Any:
+    """Reads what `save_state` wrote; arrays come back as numpy arrays.
+
+    Raises:
+        CheckpointError: If the folder is missing, cut short, altered or of another kind.
+    """
+    manifest = _read_manifest(directory)
+    if manifest["kind"] != kind:
+        raise CheckpointError(f"checkpoint {directory} must be of {kind!r}, got {manifest['kind']!r}")
+    for name, expected in manifest["sha256"].items():
+        path = directory / name
+        if not path.is_file():
+            raise CheckpointError(f"checkpoint {directory} is cut short: {name} is missing")
+        if (actual := _sha256(path)) != expected:
+            raise CheckpointError(
+                f"checkpoint file {path} must have SHA-256 {expected[:12]}..., got {actual[:12]}..."
+            )
+    arrays = load_file(directory / _FILES[0])
+    return _unpack(json.loads((directory / _FILES[1]).read_text()), arrays)
+
+
+def _read_manifest(directory: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((directory / "manifest.json").read_text())
+        if manifest["format"] != FORMAT or set(manifest["sha256"]) != set(_FILES):
+            raise KeyError("format")
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{directory} is not a checkpoint: it has no manifest.json") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{directory / 'manifest.json'} is not a checkpoint's manifest") from error
+    return dict(manifest)
+
+
+def _pack(node: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
+    if isinstance(node, torch.Tensor):
+        node = node.detach().cpu().numpy()
+    if isinstance(node, np.generic):
+        return node.item()
+    if isinstance(node, np.ndarray):
+        key = str(len(arrays))
+        arrays[key] = np.ascontiguousarray(node).reshape(node.shape)
+        return {"__array__": key}
+    if isinstance(node, dict):
+        return {"__dict__": [[_pack(k, arrays), _pack(v, arrays)] for k, v in node.items()]}
+    if isinstance(node, list | tuple):
+        return [_pack(item, arrays) for item in node]
+    if node is None or isinstance(node, bool | int | float | str):
+        return node
+    raise TypeError(f"a checkpoint holds numbers, strings, arrays, lists and dicts, got {type(node).__name__}")
+
+
+def _unpack(node: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
+    if isinstance(node, list):
+        return [_unpack(item, arrays) for item in node]
+    if isinstance(node, dict):
+        if "__array__" in node:
+            return arrays[node["__array__"]]
+        return {_unpack(k, arrays): _unpack(v, arrays) for k, v in node["__dict__"]}
+    return node
+
+
+def _replace(staging: Path, directory: Path) -> None:
+    """Puts ``staging`` in the place of ``directory``; at every moment one whole folder exists."""
+    if directory.exists():
+        old = directory.with_name(f".{directory.name}.{os.getpid()}.old")
+        os.rename(directory, old)
+        os.rename(staging, directory)
+        shutil.rmtree(old)
+    else:
+        os.rename(staging, directory)
+    _flush(directory.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Files in, validated frozen dataclasses out."""

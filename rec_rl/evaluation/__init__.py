@@ -1,0 +1,1 @@
+"""Metrics, estimates and their intervals."""

@@ -1,0 +1,136 @@
+"""Records what satisfied users did: the demonstrations that a mental reward is learned from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from envs.virtual_taobao import VirtualTaobaoVectorEnv, user_state
+from rec_rl.algorithms.rollouts import ActingModule
+from rec_rl.data.transitions import UserTransitions
+from rec_rl.data.virtual_taobao_files import ACTION_DIM, USER_DIM
+from rec_rl.evaluation.online import ITEMS_PER_PAGE
+from rec_rl.experiments.training import TrainingSpec, build_algorithm
+
+RECORDING_ENVS = 512
+SESSIONS_PER_ENV = 10
+FEWEST_KEPT = 0.1
+"""A snapshot of whose sessions fewer pass is left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertSpec:
+    """How experts are recorded (MTRec Sec. 5.2).
+
+    Attributes:
+        training: The run whose policy is recorded while it learns.
+        num_trajectories: Sessions kept, over all snapshots.
+        min_ctr: A session is kept if its mean click-through rate is above this.
+        num_snapshots: Equally spaced moments of training at which the policy is recorded, so that the record
+            holds skips as well as clicks.
+    """
+
+    training: TrainingSpec
+    num_trajectories: int = 100_000
+    min_ctr: float = 0.5
+    num_snapshots: int = 5
+
+
+@dataclass(frozen=True)
+class _Sessions:
+    """Rows in order: session by session, page by page."""
+
+    obs: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    clicks: NDArray[np.int64]
+    ended: NDArray[np.bool_]
+    session: NDArray[np.int64]
+
+    def of_rows(self, rows: NDArray[np.bool_]) -> "_Sessions":
+        return _Sessions(
+            self.obs[rows], self.actions[rows], self.clicks[rows], self.ended[rows], self.session[rows]
+        )
+
+
+def record_experts(spec: ExpertSpec, on_progress: Callable[[int, int], None]) -> UserTransitions:
+    """Trains a policy and records the sessions in which its users clicked most.
+
+    The policy acts with its exploration noise. What an early snapshot does not bring, later ones make up for.
+
+    Args:
+        spec: How.
+        on_progress: Called with (sessions kept, sessions wanted).
+    """
+    algorithm = build_algorithm(spec.training)
+    env = VirtualTaobaoVectorEnv(RECORDING_ENVS, weights=spec.training.weights)
+    kept: list[_Sessions] = []
+    num_kept = 0
+    try:
+        for snapshot in range(1, spec.num_snapshots + 1):
+            while algorithm.env_steps < spec.training.steps * snapshot // spec.num_snapshots:
+                algorithm.train()
+            share = (spec.num_trajectories - num_kept) // (spec.num_snapshots - snapshot + 1)
+            rng = np.random.default_rng([spec.training.seed, snapshot])
+            target = num_kept + share
+            while num_kept < target:
+                sessions = _record(env, algorithm.policy_module(), rng)
+                good, num_good = _above(sessions, spec.min_ctr, most=target - num_kept)
+                if num_good < FEWEST_KEPT * RECORDING_ENVS * SESSIONS_PER_ENV:
+                    break
+                kept.append(good)
+                num_kept += num_good
+                on_progress(num_kept, spec.num_trajectories)
+    finally:
+        algorithm.stop()
+    return _transitions(kept)
+
+
+def _record(env: VirtualTaobaoVectorEnv, module: ActingModule, rng: np.random.Generator) -> _Sessions:
+    """The same number of whole sessions from every environment, so that short ones are not favoured."""
+    steps: list[tuple[NDArray[np.float32], ...]] = []
+    obs, _ = env.reset(seed=int(rng.integers(2**31)))
+    session, resetting = np.zeros(env.num_envs, np.int64), np.zeros(env.num_envs, bool)
+    while (session < SESSIONS_PER_ENV).any():
+        counting = (session < SESSIONS_PER_ENV) & ~resetting
+        noise = torch.from_numpy(rng.standard_normal((env.num_envs, ACTION_DIM), dtype=np.float32))
+        with torch.inference_mode():
+            actions = module.act(torch.from_numpy(obs), noise)[0].numpy()
+        next_obs, clicks, ended, _, _ = env.step(actions)
+        steps.append((obs, actions, clicks, ended, session.copy(), counting))
+        resetting = ended & ~resetting
+        session += resetting
+        obs = next_obs
+    # [N, T] order: every environment's pages one after the other
+    columns = [np.stack(column, 1) for column in zip(*steps, strict=True)]
+    obs_all, actions_all, clicks_all, ended_all, sessions_all, counted = columns
+    numbers = sessions_all + SESSIONS_PER_ENV * np.arange(env.num_envs)[:, None]
+    return _Sessions(obs_all, actions_all, clicks_all.astype(np.int64), ended_all, numbers).of_rows(counted)
+
+
+def _above(sessions: _Sessions, min_ctr: float, most: int) -> tuple[_Sessions, int]:
+    pages = np.bincount(sessions.session)
+    ctr = np.bincount(sessions.session, sessions.clicks) / (ITEMS_PER_PAGE * np.maximum(pages, 1))
+    chosen = np.flatnonzero(ctr > min_ctr)[:most]
+    return sessions.of_rows(np.isin(sessions.session, chosen)), len(chosen)
+
+
+def _transitions(parts: list[_Sessions]) -> UserTransitions:
+    """The user's decisions: clicked or not, on a page that shows an action."""
+    obs = np.concatenate([p.obs for p in parts])
+    actions = np.concatenate([p.actions for p in parts])
+    ended = np.concatenate([p.ended for p in parts])
+    states = user_state(obs, actions)
+    next_states = np.roll(states, -1, axis=0)  # the next row is the session's next page ...
+    next_states[ended] = states[ended]  # ... and after its last page the same user stands one page further
+    next_states[ended, USER_DIM] += 1
+    users = np.concatenate([[0], np.cumsum(ended)[:-1]])
+    return UserTransitions(
+        states=states,
+        actions=(np.concatenate([p.clicks for p in parts]) > 0).astype(np.int64),
+        next_states=next_states,
+        terminated=ended,
+        truncated=np.zeros(len(ended), bool),
+        users=users,
+    )

@@ -1,0 +1,106 @@
+"""Runs trials on Ray. This is the one place that starts it."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from rec_rl.errors import RecRLError
+from rec_rl.experiments.records import to_plain, write_text
+
+Event = dict[str, Any]
+"""What a trial tells while it runs: {"step", "total"}, and at last {"result": plain values}."""
+
+Trial = Callable[[Mapping[str, Any]], Iterator[Event]]
+
+
+def start_ray(address: str | None = None, num_cpus: int | None = None) -> None:
+    """Joins the cluster at ``address``, the one of the job it runs in, or starts one on this machine."""
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    joins = address or os.environ.get("RAY_ADDRESS")
+    local = {} if joins else {"num_cpus": num_cpus, "include_dashboard": False}
+    ray.init(address=joins, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+
+
+def trial_key(spec: Mapping[str, Any]) -> str:
+    """A name for a trial that changes with anything in its specification."""
+    text = json.dumps(to_plain(spec), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def run_trials(
+    trial: Trial,
+    specs: Mapping[str, Mapping[str, Any]],
+    *,
+    store: Path,
+    on_event: Callable[[str, Event], None],
+    max_concurrent: int | None = None,
+) -> dict[str, Any]:
+    """Runs one trial per specification, as many at a time as the cluster has cores.
+
+    A trial's result is kept in ``store`` under the hash of its specification, and a trial whose result is
+    there is not run again: an interrupted table goes on where it stopped.
+
+    Args:
+        trial: A generator function; takes a specification, yields events, and yields its result last.
+        specs: Specifications by name.
+        store: Folder of finished results.
+        on_event: Called with the trial's name and what it tells.
+        max_concurrent: Bound on trials at a time; None is the number of cores.
+
+    Returns:
+        Results by name, in the order of ``specs``.
+
+    Raises:
+        RecRLError: If a trial fails; says which and why.
+    """
+    results: dict[str, Any] = {}
+    waiting: list[str] = []
+    for name, spec in specs.items():
+        path = store / f"{trial_key(spec)}.json"
+        if path.is_file():
+            results[name] = json.loads(path.read_text())
+            on_event(name, {"result": results[name]})
+        else:
+            waiting.append(name)
+    if waiting:
+        start_ray()
+        limit = max_concurrent or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        remote = ray.remote(num_cpus=1)(trial)
+        running: dict[Any, str] = {}
+        while waiting or running:
+            while waiting and len(running) < limit:
+                name = waiting.pop(0)
+                running[remote.remote(dict(specs[name]))] = name
+            ready, _ = ray.wait(list(running), num_returns=1, fetch_local=False)
+            stream = ready[0]
+            name = running[stream]
+            event = _next_event(stream, name)
+            if event is None:
+                del running[stream]
+                continue
+            on_event(name, event)
+            if "result" in event:
+                results[name] = to_plain(event["result"])
+                write_text(store / f"{trial_key(specs[name])}.json", json.dumps(results[name]))
+    return {name: results[name] for name in specs}
+
+
+def _next_event(stream: Any, name: str) -> Event | None:
+    try:
+        return dict(ray.get(next(stream)))
+    except StopIteration:
+        return None
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause or error
+        raise RecRLError(f"trial {name!r} failed: {type(cause).__name__}: {cause}") from error
+    except ray.exceptions.RayError as error:
+        raise RecRLError(f"trial {name!r} was lost: {type(error).__name__}") from error

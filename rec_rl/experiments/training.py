@@ -1,0 +1,201 @@
+"""Trains an algorithm online and watches what its policy earns."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.reward_shaping import MentalReward, MentalRewardVectorShaping, MentalShaping
+from envs.virtual_taobao import VirtualTaobaoVectorEnv, user_state
+from rec_rl.evaluation.online import Episodes, Policy, ectr_of_totals, run_episodes
+from rec_rl.experiments.runner import Event
+from rec_rl.rewards import MentalRewardModel
+from rec_rl.rewards.controls import ShuffledReward
+
+if TYPE_CHECKING:
+    from rec_rl.algorithms.online import OnlineAlgorithm
+    from rec_rl.algorithms.rollouts import ActingModule
+
+EVALUATION_ENVS = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shaping:
+    """Which mental reward shapes training, and how.
+
+    Attributes:
+        reward: Folder of a fitted mental reward.
+        kappa, mode: As in `envs.reward_shaping.MentalShaping`.
+        shuffled: Control: the same rewards, dealt to states at random.
+    """
+
+    reward: str
+    kappa: float = 0.2
+    mode: str = "raw"
+    shuffled: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSpec:
+    """One training run on Virtual Taobao.
+
+    Attributes:
+        algorithm: Name in `rec_rl.algorithms.catalogue.ALGORITHMS`.
+        settings: Training options of its Config.
+        weights: Folder of the published networks, or "synthetic".
+        shaping: None trains on clicks alone.
+        steps: Environment steps, never exceeded.
+        seed: Of everything random.
+        num_env_runners, num_envs_per_env_runner, num_learners, num_gpus_per_learner: As RLlib means them;
+            all at zero (environments aside) runs in one process.
+        evaluate_every: Environment steps between evaluations.
+        evaluation_episodes, final_episodes: Episodes of an evaluation on the way and of the last one.
+    """
+
+    algorithm: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = "synthetic"
+    shaping: Shaping | None = None
+    steps: int = 50_000
+    seed: int = 0
+    num_env_runners: int = 0
+    num_envs_per_env_runner: int = 8
+    num_learners: int = 0
+    num_gpus_per_learner: float = 0
+    evaluate_every: int = 2_500
+    evaluation_episodes: int = 512
+    final_episodes: int = 4_000
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> "TrainingSpec":
+        """The inverse of `dataclasses.asdict`."""
+        shaping = values.get("shaping")
+        return cls(**{**values, "shaping": Shaping(**shaping) if shaping else None})
+
+
+def build_env(num_envs: int, *, weights: str, shaping: Shaping | None) -> Any:
+    """Virtual Taobao, its reward shaped if asked for."""
+    env = VirtualTaobaoVectorEnv(num_envs, weights=weights)
+    if shaping is None:
+        return env
+    model, unit_scale = _mental_reward(shaping.reward, shaping.shuffled)
+    mental = MentalShaping(
+        model=model,
+        state_of=user_state,
+        kappa=shaping.kappa,
+        mode=shaping.mode,
+        unit_scale=unit_scale if shaping.mode == "unit" else None,
+    )
+    return MentalRewardVectorShaping(env, mental)
+
+
+@cache
+def _mental_reward(folder: str, shuffled: bool) -> tuple[MentalReward, float]:
+    model = MentalRewardModel.load(folder)
+    if shuffled:
+        return ShuffledReward.load(folder), model.record.reward_sd
+    return model.reward, model.record.reward_sd
+
+
+def build_algorithm(spec: TrainingSpec) -> "OnlineAlgorithm":
+    """The algorithm of ``spec``, ready to train.
+
+    Raises:
+        ConfigError: If a name is unknown or a setting is out of its bound.
+    """
+    from rec_rl.algorithms.catalogue import ALGORITHMS
+    from rec_rl.errors import ConfigError, check_name
+
+    config = ALGORITHMS[check_name("algorithm", spec.algorithm, ALGORITHMS)]()
+    config.simulate(partial(build_env, weights=spec.weights, shaping=spec.shaping))
+    config.env_runners(
+        num_env_runners=spec.num_env_runners, num_envs_per_env_runner=spec.num_envs_per_env_runner
+    )
+    config.learners(num_learners=spec.num_learners, num_gpus_per_learner=spec.num_gpus_per_learner)
+    try:
+        config.training(**spec.settings)
+    except TypeError as error:
+        raise ConfigError(f"{spec.algorithm} has no such setting: {error}") from error
+    config.debugging(seed=spec.seed)
+    return config.build_algo()
+
+
+def train(spec: TrainingSpec, checkpoints: Path | None = None) -> Iterator[Event]:
+    """Trains to ``spec.steps`` environment steps, evaluating on the way.
+
+    Args:
+        spec: The run.
+        checkpoints: Where to leave the last state; None leaves none.
+
+    Yields:
+        {"step", "total"} after each iteration, with the losses and, at evaluations, "ectr". The last
+        event's "result" holds the curve and the final evaluation.
+    """
+    algorithm = build_algorithm(spec)
+    try:
+        yield from _train(algorithm, spec, checkpoints)
+    finally:
+        algorithm.stop()
+
+
+def _train(algorithm: "OnlineAlgorithm", spec: TrainingSpec, checkpoints: Path | None) -> Iterator[Event]:
+    curve: list[dict[str, float]] = []
+    env = VirtualTaobaoVectorEnv(EVALUATION_ENVS, weights=spec.weights)
+    next_evaluation = spec.evaluate_every
+    while algorithm.env_steps + algorithm.steps_per_iteration <= spec.steps:
+        algorithm.train()
+        event: Event = {"step": algorithm.env_steps, "total": spec.steps}
+        if algorithm.env_steps >= next_evaluation:
+            next_evaluation += spec.evaluate_every
+            episodes = _evaluate(algorithm, env, spec.evaluation_episodes, evaluation_seed(spec.seed))
+            curve.append({"step": algorithm.env_steps, **_figures(episodes)})
+            event["ectr"] = curve[-1]["ectr"]
+        yield event
+    if checkpoints is not None:
+        algorithm.save_checkpoint(str(checkpoints / f"step_{algorithm.env_steps:09d}"))
+    episodes = _evaluate(algorithm, env, spec.final_episodes, evaluation_seed(spec.seed) + 1)
+    result = {"steps": algorithm.env_steps, "curve": curve, **_figures(episodes)}
+    yield {"step": spec.steps, "total": spec.steps, "ectr": result["ectr"], "result": result}
+
+
+def _figures(episodes: Episodes) -> dict[str, float]:
+    figures = {
+        "ectr": episodes.ectr.value,
+        "ectr_of_totals": ectr_of_totals(episodes.clicks, episodes.steps),
+    }
+    if episodes.satisfaction is not None:
+        figures["satisfaction"] = float(episodes.satisfaction.mean())
+    return figures
+
+
+def evaluation_seed(seed: int) -> int:
+    """Of evaluation episodes: apart from every training seed."""
+    return 1_000_003 + 2 * seed
+
+
+def greedy_policy(module: "ActingModule") -> Policy:
+    """A module's policy without exploration, as a function of arrays."""
+    import torch
+
+    def act(obs: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            actions: NDArray[np.float32] = module.act(torch.from_numpy(obs), None)[0].numpy()
+        return actions
+
+    return act
+
+
+def _evaluate(algorithm: "OnlineAlgorithm", env: Any, num_episodes: int, seed: int) -> Episodes:
+    return run_episodes(env, greedy_policy(algorithm.policy_module()), num_episodes, seed)
+
+
+def train_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
+    """`train` for `rec_rl.experiments.runner.run_trials`: plain values in."""
+    import torch
+
+    torch.set_num_threads(1)
+    yield from train(TrainingSpec.from_plain(spec))

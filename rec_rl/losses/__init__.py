@@ -1,0 +1,1 @@
+"""Losses as pure torch functions: no state, no Ray."""

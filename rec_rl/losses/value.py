@@ -1,0 +1,78 @@
+"""Targets and advantages for value functions."""
+
+import torch
+from torch import Tensor
+
+
+def soft_q_target(
+    reward: Tensor, terminated: Tensor, q_next: Tensor, logp_next: Tensor, *, alpha: Tensor, gamma: float
+) -> Tensor:
+    """r + gamma * (1 - terminated) * (q_next - alpha * logp_next).
+
+    Source: Haarnoja et al. 2018 (SAC), Eq. (3) and (8).
+
+    Args:
+        reward: r(s, a), shape [B].
+        terminated: 1 where s' is a real exit, whose value is 0; shape [B].
+        q_next: The smaller target critic at (s', a'), shape [B].
+        logp_next: log pi(a' | s'), shape [B].
+        alpha: Temperature, scalar, > 0.
+        gamma: Discount in [0, 1].
+
+    Returns:
+        Target per element, shape [B], without gradient.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    _check_same_shape(reward=reward, terminated=terminated, q_next=q_next, logp_next=logp_next)
+    soft_value = q_next - alpha * logp_next
+    return (reward + gamma * (1 - terminated.to(reward.dtype)) * soft_value).detach()
+
+
+def generalized_advantage(
+    reward: Tensor,
+    value: Tensor,
+    next_value: Tensor,
+    terminated: Tensor,
+    ended: Tensor,
+    *,
+    gamma: float,
+    trace_decay: float,
+) -> Tensor:
+    """A_t = delta_t + gamma * trace_decay * (1 - ended_t) * A_{t+1}.
+
+    With delta_t = r_t + gamma * (1 - terminated_t) * V(s_{t+1}) - V(s_t). A truncated row bootstraps,
+    a terminated one does not; neither lets the next episode's advantage through.
+    Source: Schulman et al. 2016 (GAE), Eq. (16).
+
+    Args:
+        reward, value, next_value: Shape [T, N], time first. ``next_value`` is V of the row's own next state.
+        terminated: Real exits, shape [T, N].
+        ended: Rows after which the next row belongs to another episode, shape [T, N].
+        gamma: Discount in [0, 1].
+        trace_decay: lambda in [0, 1].
+
+    Returns:
+        Advantage per row, shape [T, N], without gradient.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    _check_same_shape(
+        reward=reward, value=value, next_value=next_value, terminated=terminated, ended=ended
+    )
+    delta = reward + gamma * (1 - terminated.to(reward.dtype)) * next_value - value
+    carry = gamma * trace_decay * (1 - ended.to(reward.dtype))
+    advantage = torch.empty_like(delta)
+    following = torch.zeros_like(delta[0])
+    for t in range(len(delta) - 1, -1, -1):
+        following = delta[t] + carry[t] * following
+        advantage[t] = following
+    return advantage.detach()
+
+
+def _check_same_shape(**tensors: Tensor) -> None:
+    shapes = {name: tuple(x.shape) for name, x in tensors.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"shapes must be equal, got {shapes}")

@@ -1,0 +1,300 @@
+"""A mental reward: fitted from user transitions, asked for rewards, saved and loaded (MTRec Sec. 4.2)."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from rec_rl.data.transitions import UserTransitions
+from rec_rl.errors import CheckpointError, ConfigError, check_name
+from rec_rl.rewards.anchored import AnchoredConfig
+from rec_rl.rewards.iq_learn import IQLearnConfig
+from rec_rl.rewards.qr_iql import QRIQLConfig
+from rec_rl.rewards.reward_head import RewardHead, coverage_error, reward_targets
+from rec_rl.rewards.soft_q import Batch, BodyBuilder, OnStep, SoftQNetwork, evaluate, minimise, mlp_body
+
+MentalRewardConfig = IQLearnConfig | QRIQLConfig | AnchoredConfig
+
+REWARD_METHODS: dict[str, type[IQLearnConfig] | type[QRIQLConfig] | type[AnchoredConfig]] = {
+    "iq_learn": IQLearnConfig,
+    "qr_iql": QRIQLConfig,
+    "anchored": AnchoredConfig,
+}
+
+_FORMAT = "rec_rl mental reward 1"
+_WEIGHTS, _DESCRIPTION = "model.safetensors", "model.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitRecord:
+    """What a mental reward was fitted on and what it reached.
+
+    Attributes:
+        method: A name in REWARD_METHODS.
+        seed: Seed of the split, the weights and the batches.
+        body: "mlp" or "custom".
+        num_features: Width of a state.
+        num_rows: Rows trained on.
+        data_hash: Content hash of all rows given, held-out ones included.
+        assumptions: What the rewards rest on, in words.
+        q_loss, head_loss: Mean loss over the last tenth of the steps.
+        reward_sd: Standard deviation of r*(s, a) at the action taken, training rows. Scale of "unit" shaping.
+        difference_sd: Standard deviation of r*(s, click) - r*(s, skip), training rows. Scale of alignment.
+        level_gauge: Mean of y (1 - gamma (1-d)), training rows; 0 at the minimum of iq_learn and qr_iql.
+        log_likelihood: Mean log pi(a|s), held-out rows.
+        base_log_likelihood: The same of the training rows' click rate.
+        coverage_error: Of the quantile head on held-out rows, mean over levels.
+    """
+
+    method: str
+    seed: int
+    body: str
+    num_features: int
+    num_rows: int
+    data_hash: str
+    assumptions: tuple[str, ...]
+    q_loss: float
+    head_loss: float
+    reward_sd: float
+    difference_sd: float
+    level_gauge: float
+    log_likelihood: float
+    base_log_likelihood: float
+    coverage_error: float
+
+
+class MentalRewardModel:
+    """Rewards that explain what users did. Takes and gives numpy arrays, on the CPU.
+
+    Attributes:
+        config: Settings it was fitted with.
+        record: Data and figures of the fit.
+        q_network: The frozen Q.
+    """
+
+    def __init__(
+        self, config: MentalRewardConfig, q_network: SoftQNetwork, head: RewardHead, record: FitRecord
+    ) -> None:
+        self.config = config
+        self.record = record
+        self.q_network = q_network.eval().requires_grad_(False)
+        self._head = head.eval().requires_grad_(False)
+
+    def reward(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
+        """r*(s, skip) and r*(s, click), [n, d] to [n, 2]."""
+        return self._apply(self._head.reward, states)
+
+    def quantiles(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Increasing quantiles of both rewards at the levels (2i - 1) / 2N, [n, d] to [n, 2, N].
+
+        Their spread is the randomness of the next state: behaviour does not tell the spread of the reward.
+        """
+        return self._apply(self._head.quantiles, states)
+
+    def q(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Q(s, skip) and Q(s, click), [n, d] to [n, 2]."""
+        return self._apply(self.q_network, states)
+
+    def log_policy(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
+        """log pi(skip|s) and log pi(click|s), [n, d] to [n, 2]."""
+        return self._apply(lambda x: self.q_network(x).log_softmax(dim=1), states)
+
+    def reward_targets(self, transitions: UserTransitions) -> NDArray[np.float32]:
+        """y = Q(s,a) - gamma (1-d) V(s') of each row, shape [n]: what the reward head was fitted to."""
+        targets: NDArray[np.float32] = reward_targets(
+            self.q_network, Batch.of(transitions), self.config
+        ).numpy()
+        return targets
+
+    def save(self, folder: str | Path) -> None:
+        """Writes weights (safetensors) and description (JSON); the folder appears whole or not at all.
+
+        Raises:
+            CheckpointError: If the folder exists and holds something else than a mental reward.
+        """
+        folder = Path(folder)
+        if folder.exists() and not (folder / _DESCRIPTION).exists():
+            raise CheckpointError(f"{folder} exists and holds no mental reward; it was left as it is")
+        temporary = folder.with_name(f".{folder.name}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        save_file(self._modules().state_dict(), temporary / _WEIGHTS)
+        description = {
+            "format": _FORMAT,
+            "config": asdict(self.config),
+            "record": asdict(self.record),
+            "weights_sha256": _sha256(temporary / _WEIGHTS),
+        }
+        (temporary / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, body: BodyBuilder | None = None) -> "MentalRewardModel":
+        """Reads what ``save`` wrote; executes none of it.
+
+        Args:
+            folder: Where it was saved.
+            body: The builder it was fitted with, if that was not the default.
+
+        Raises:
+            CheckpointError: If the folder is missing, corrupt or holds something else.
+        """
+        folder = Path(folder)
+        description = _read_description(folder)
+        try:
+            record = FitRecord(
+                **{**description["record"], "assumptions": tuple(description["record"]["assumptions"])}
+            )
+            settings = {**description["config"], "hidden_sizes": tuple(description["config"]["hidden_sizes"])}
+            config = REWARD_METHODS[check_name("reward method", record.method, REWARD_METHODS)](**settings)
+        except (KeyError, TypeError, ConfigError) as error:
+            raise CheckpointError(f"{folder / _DESCRIPTION} describes no mental reward: {error}") from error
+        if (record.body == "custom") != (body is not None):
+            raise CheckpointError(f"{folder} was fitted with the body {record.body!r}; pass the same to load it")
+        # The statistics of the empty states are replaced by the stored ones.
+        body = body or mlp_body(np.zeros((1, record.num_features), np.float32), config.hidden_sizes)
+        model = cls(config, config.q_network(body), RewardHead(body, config.num_quantiles), record)
+        try:
+            if _sha256(folder / _WEIGHTS) != description["weights_sha256"]:
+                raise CheckpointError(f"{folder / _WEIGHTS} is corrupt: its SHA-256 is not the recorded one")
+            model._modules().load_state_dict(load_file(folder / _WEIGHTS))
+        except (OSError, SafetensorError, RuntimeError, KeyError) as error:
+            raise CheckpointError(f"{folder / _WEIGHTS} cannot be loaded: {error}") from error
+        return model
+
+    def _modules(self) -> nn.ModuleDict:
+        return nn.ModuleDict({"q_network": self.q_network, "head": self._head})
+
+    def _apply(
+        self, function: Callable[[Tensor], Tensor], states: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        if states.ndim != 2 or states.shape[1] != self.record.num_features:
+            raise ValueError(f"states must have shape [n, {self.record.num_features}], got {states.shape}")
+        return evaluate(function, states)
+
+
+def fit_mental_reward(
+    transitions: UserTransitions,
+    config: MentalRewardConfig,
+    *,
+    seed: int = 0,
+    body: BodyBuilder | None = None,
+    on_step: OnStep | None = None,
+) -> MentalRewardModel:
+    """Fits Q by the method of ``config``, freezes it, and fits the reward head on it.
+
+    The same data, config and seed give the same model. torch's global generator is left as it was.
+
+    Args:
+        transitions: What users did. ``config.held_out_share`` of the users is kept for the record's figures.
+        config: Picks the method.
+        seed: Of the split, the weights and the batches.
+        body: Builds the networks' bodies; an MLP of ``config.hidden_sizes`` on standardised states if None.
+        on_step: Called as on_step(step, total, {"q_loss" or "head_loss": value}) after every gradient step.
+    """
+    training, held_out = transitions.split(config.held_out_share, seed=seed)
+    batch = Batch.of(training)
+    build = body or mlp_body(training.states, config.hidden_sizes)
+
+    def report(name: str, done: int) -> Callable[[int, float], None] | None:
+        if on_step is None:
+            return None
+        return lambda step, loss: on_step(done + step, config.steps + config.head_steps, {name: loss})
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = config.q_network(build)
+        q_loss = minimise(
+            network,
+            lambda index: network.loss(batch.rows(index)),
+            num_rows=len(training),
+            steps=config.steps,
+            config=config,
+            after_step=network.after_step,
+            on_step=report("q_loss", 0),
+        )
+        targets = reward_targets(network, batch, config)
+        head = RewardHead(build, config.num_quantiles)
+        head.fit_scale(targets)
+        head_loss = minimise(
+            head,
+            lambda index: head.loss(batch.rows(index), targets[index]),
+            num_rows=len(training),
+            steps=config.head_steps,
+            config=config,
+            on_step=report("head_loss", config.steps),
+        )
+    record = FitRecord(
+        method=next(name for name, kind in REWARD_METHODS.items() if kind is type(config)),
+        seed=seed,
+        body="mlp" if body is None else "custom",
+        num_features=transitions.num_features,
+        num_rows=len(training),
+        data_hash=transitions.content_hash,
+        assumptions=config.assumptions,
+        q_loss=q_loss,
+        head_loss=head_loss,
+        **_training_figures(head, training, targets.numpy(), config.discount),
+        **_held_out_figures(network, head, held_out, float(training.actions.mean()), config),
+    )
+    return MentalRewardModel(config, network, head, record)
+
+
+def _training_figures(
+    head: RewardHead, rows: UserTransitions, targets: NDArray[np.float32], discount: float
+) -> dict[str, float]:
+    rewards = evaluate(head.reward, rows.states)
+    taken = rewards[np.arange(len(rows)), rows.actions]
+    return {
+        "reward_sd": float(taken.std()),
+        "difference_sd": float((rewards[:, 1] - rewards[:, 0]).std()),
+        "level_gauge": level_gauge(targets, rows.terminated, discount),
+    }
+
+
+def _held_out_figures(
+    network: SoftQNetwork,
+    head: RewardHead,
+    rows: UserTransitions,
+    click_rate: float,
+    config: MentalRewardConfig,
+) -> dict[str, float]:
+    log_policy = evaluate(lambda x: network(x).log_softmax(dim=1), rows.states)
+    targets = reward_targets(network, Batch.of(rows), config).numpy()
+    base = np.where(rows.actions == 1, click_rate, 1 - click_rate)
+    return {
+        "log_likelihood": float(log_policy[np.arange(len(rows)), rows.actions].mean()),
+        "base_log_likelihood": float(np.log(np.maximum(base, 1e-12)).mean()),
+        "coverage_error": coverage_error(evaluate(head.quantiles, rows.states), rows.actions, targets),
+    }
+
+
+def level_gauge(rewards: NDArray[np.float32], terminated: NDArray[np.bool_], discount: float) -> float:
+    """Mean of r (1 - gamma (1-d)) over rows: 0 at the minimum of iq_learn and of every head of qr_iql."""
+    return float((rewards * (1 - discount * ~terminated)).mean())
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    try:
+        description = json.loads((folder / _DESCRIPTION).read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} holds no mental reward: {error}") from error
+    if not isinstance(description, dict) or description.get("format") != _FORMAT:
+        raise CheckpointError(f"{folder / _DESCRIPTION} is not of the format {_FORMAT!r}")
+    return description
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
