@@ -1,17 +1,19 @@
 """A world of users whose reward is known, for judging what clicks reveal of it.
 
-A state is a person (taste 0..2 for each of three topics, fatigue 0..4) and the item shown (topic, quality 0..2,
-bait 0 or 1): 405 people, 18 items, 2430 states. Items come independently of everything: topic uniform, quality
-(.3, .4, .3), bait .3. A click is worth, on average and as the user perceives it,
+A state is a person (taste 0..2 for each of three topics, fatigue 0..4) and the item shown (topic, quality
+0..2, bait 0 or 1): 405 people, 18 items, 2430 states. Items come independently of everything: topic uniform,
+quality (.3, .4, .3), bait .3. A click is worth, on average and as the user perceives it,
 
     -.2 + 1.2 (taste[topic] - 1) + .5 (quality - 1) - .15 fatigue + 1.2 bait,
 
-a skip -skip_cost * quality. A clicked bait lowers the taste for its topic (.9), a clicked quality-2 item without
-bait raises it (.5), a skip raises it (.03); a click tires (.5), a skip rests (.4). After each action the user
-leaves with probability .01 + .08 fatigue. Users are soft-optimal at temperature 1 and discount gamma_u.
+a skip -skip_cost * quality. A clicked bait lowers the taste for its topic (.9), a clicked quality-2 item
+without bait raises it (.5), a skip raises it (.03); a click tires (.5), a skip rests (.4). After each action
+the user leaves with probability .01 + .08 fatigue. Users are soft-optimal at temperature 1 and the discount
+gamma_u.
 
-Two truths share that behaviour. In truth A the perceived reward is the true one. In truth B the bait's lure is felt
-before the click and regretted after it: a clicked bait is truly worth 2.4 less. Clicks cannot tell A from B.
+Two truths share that behaviour. In truth A the perceived reward is the true one. In truth B the lure is
+felt before the click and regretted after it: a clicked bait is truly worth 2.4 less. Clicks cannot tell the
+two apart.
 """
 
 from dataclasses import dataclass
@@ -102,12 +104,12 @@ class ClickWorld:
         """Spread of the true reward around its mean, shape [2430]; behaviour never uses it."""
         check_name("noise", noise, NOISES)
         if noise == "N1":
-            return 0.3 + 0.6 * self.bait + 0.1 * self.fatigue
-        return 0.3 + 0.3 * self.quality
+            return np.asarray(0.3 + 0.6 * self.bait + 0.1 * self.fatigue)
+        return np.asarray(0.3 + 0.3 * self.quality)
 
     @cached_property
     def q(self) -> Floats:
-        """The users' soft-optimal Q(s, skip) and Q(s, click), shape [2430, 2], by value iteration to 1e-12."""
+        """The users' soft-optimal Q(s, skip) and Q(s, click), by value iteration; shape [2430, 2]."""
         reward = self.mean_reward()
         v = np.zeros(NUM_STATES)
         while True:
@@ -132,7 +134,7 @@ class ClickWorld:
     def draw_people(self, rng: np.random.Generator, num_people: int) -> Ints:
         """New users, without fatigue, shape [num_people]."""
         tastes = rng.choice(NUM_TASTES, size=(num_people, NUM_TOPICS), p=TASTE_START)
-        return np.ravel_multi_index(tuple(tastes.T), (NUM_TASTES,) * NUM_TOPICS) * NUM_FATIGUES
+        return np.asarray(np.ravel_multi_index(tuple(tastes.T), (NUM_TASTES,) * NUM_TOPICS)) * NUM_FATIGUES
 
     def draw_items(self, rng: np.random.Generator, num_items: int) -> Ints:
         """Items as the log's recommender shows them, shape [num_items]."""
@@ -219,7 +221,9 @@ class ClickWorld:
             new_taste = np.clip(taste + taste_change, 0, NUM_TASTES - 1)
             new_index = taste_index + (new_taste - taste) * topic_weight
             new_fatigue = np.clip(self.fatigue + fatigue_change, 0, NUM_FATIGUES - 1)
-            people.append([t * NUM_FATIGUES + f for t in (taste_index, new_index) for f in (self.fatigue, new_fatigue)])
+            people.append(
+                [t * NUM_FATIGUES + f for t in (taste_index, new_index) for f in (self.fatigue, new_fatigue)]
+            )
             probabilities.append(
                 [
                     t * f

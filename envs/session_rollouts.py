@@ -103,7 +103,9 @@ class Record(NamedTuple):
     policy_means: dict[str, Floats]
 
 
-def record_log(world: SessionWorld, num_requests: int, *, shadows: Mapping[str, Policy] | None = None) -> Record:
+def record_log(
+    world: SessionWorld, num_requests: int, *, shadows: Mapping[str, Policy] | None = None
+) -> Record:
     """Serves every user ``num_requests`` times with the logging policy, from where the world stands.
 
     Args:
@@ -176,7 +178,7 @@ def _session_opens(ended: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _request_times(ended: NDArray[np.bool_], gaps: Floats) -> NDArray[np.float64]:
-    """Hours from a user's first request: a gap after a session's last request, REQUEST_HOURS after any other."""
+    """Hours since a user's first request: a gap after a session's last, REQUEST_HOURS after any other."""
     waits = np.where(ended, gaps.astype(np.float64), REQUEST_HOURS)
     times = np.zeros(ended.shape)
     np.cumsum(waits[:, :-1], axis=1, out=times[:, 1:])

@@ -1,8 +1,8 @@
 """A world of users who come back or stay away, with states and actions of PrefRec's shapes and a known truth.
 
-All users make one request at a time, in step. A policy gives the mean of an item vector and the serving layer adds
-Gaussian noise of known scale, so that every policy has a density and every log exact propensities. An item is a
-point in taste space (7 numbers) and its clickbait (1 number, clipped to [-1, 1]):
+All users make one request at a time, in step. A policy gives the mean of an item vector and the serving
+layer adds Gaussian noise of known scale, so that every policy has a density and every log exact
+propensities. An item is a point in taste space (7 numbers) and its clickbait (1 number, in [-1, 1]):
 
     match = exp(-|item - taste|^2 / 1.6),  bore = exp(-|item - recent items|^2 / 1.6)
     joy   = match + .25 clickbait                        keeps the session going
@@ -10,8 +10,8 @@ point in taste space (7 numbers) and its clickbait (1 number, clipped to [-1, 1]
     P(go on) = sigmoid(patience + 3 (joy - .3) + 2 mood + whim - .02 requests)
     log gap  = log base gap - 2 mood + .4 noise          hours until the user comes back
 
-So clickbait makes the session at hand deeper and the next return later, and what serves the mixture of depth and
-frequency in the long run (diverse, true to taste, calm) is not what serves it at once.
+So clickbait makes the session at hand deeper and the next return later, and what serves the mixture of
+depth and frequency in the long run (diverse, true to taste, calm) is not what serves it at once.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,11 @@ TASTE_DIM = ACTION_DIM - 1
 SERVING_SCALE = 0.4  # sigma of the noise that the serving layer adds to every policy
 REQUEST_HOURS = 0.01
 
-_CORE, _MIXED, _NOISE = 64, 121, 30  # columns of a state: readable, nonlinear mixtures, frozen noise and fresh noise
+_CORE, _MIXED, _NOISE = (
+    64,
+    121,
+    30,
+)  # columns of a state: readable, nonlinear mixtures, frozen noise and fresh noise
 _POPULAR = 0.5 * np.array([1, -1, 1, -1, 1, -1, 1], np.float32) / np.sqrt(np.float32(TASTE_DIM))
 _MIXTURE_SEED = 20230617  # the mixtures are the same in every world
 
@@ -66,8 +70,8 @@ class Outcome(NamedTuple):
 class SessionWorld:
     """Users in step; see the module's docstring.
 
-    A life draws from three streams: what users do, what the platform sees, and the serving noise. Looking at a state
-    or comparing another policy therefore does not change the luck of the users.
+    A life draws from three streams: what users do, what the platform sees, and the serving noise. Looking
+    at a state or comparing another policy therefore does not change the luck of the users.
 
     Args:
         num_users: Users, >= 1.
@@ -116,7 +120,7 @@ class SessionWorld:
         self._observation: Floats | None = None
 
     def observe(self) -> Floats:
-        """The state that the platform sees at this request, shape [num_users, 245], raw. Do not write into it."""
+        """The raw state that the platform sees, shape [num_users, 245]; the same until the next step."""
         if self._observation is None:
             n, mixed_end = self.num_users, _CORE + _MIXED
             self._fill_clockwork()
@@ -263,4 +267,4 @@ class SessionWorld:
 
 
 def _sigmoid(x: Floats) -> Floats:
-    return 1 / (1 + np.exp(-x))
+    return np.asarray(1 / (1 + np.exp(-x)), dtype=np.float32)

@@ -151,7 +151,12 @@ class VirtualTaobaoNetworks:
 
         Returns:
             Shape [B, 11].
+
+        Raises:
+            ValueError: If the three are not of the same B.
         """
+        if not len(users) == len(pages) == len(actions):
+            raise ValueError(f"got {len(users)} users, {len(pages)} pages and {len(actions)} actions")
         logits = self.action_logits(self.user_layer(users), pages, actions)
         return softmax(logits[:, :NUM_CLICK_CLASSES])
 

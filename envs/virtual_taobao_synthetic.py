@@ -8,14 +8,16 @@ They are written down, not trained, from one seed. A page shown to a user has tw
 
 Ten items are clicked independently with probability sigmoid(appeal), where
 
-    appeal = 2.9 + 1.6 bait - 1.4 misfit - 0.02 min(page, 10)
+    appeal = 3.3 + 1.2 bait - 1.5 misfit - 0.02 min(page, 10)
 
 except that a user who would click sees through the bait now and then and leaves the whole page unclicked,
-with log-odds of about -(3.7 + 9 (1 - bait)). A click on a baited page is regretted (see ``satisfaction``). So
-the bait pays in clicks at any fit, costs satisfaction, and what gives it away in the log is the page without
-a click.
+with log-odds of about -(3.7 + 12 (1 - bait)). A click on a baited page is regretted (see ``satisfaction``).
+So the bait pays in clicks at any fit, costs satisfaction, and what gives it away in the log is the page
+without a click.
 
-The published networks have one action that suits everybody; these do not, since tastes differ.
+The published networks have one action that suits everybody; these do not, since tastes differ. The constants
+are set for a random policy's eCTR of .03, a best constant action's of .20, the per-user optimum's of .98 with
+satisfaction .45, and .96 with satisfaction .96 without bait; session lengths follow the published quantiles.
 """
 
 from functools import cache
@@ -45,12 +47,12 @@ NUM_TASTES = len(TASTE_GROUPS)
 COORDINATES_PER_PROPERTY = ACTION_DIM // (NUM_TASTES + 1)
 WANTED = (0.5, 0.8)  # smallest and largest size of a wanted value
 
-APPEAL = 2.9
-APPEAL_OF_BAIT = 1.6
-APPEAL_LOST_BY_MISFIT = 1.4
+APPEAL = 3.3
+APPEAL_OF_BAIT = 1.2
+APPEAL_LOST_BY_MISFIT = 1.5
 APPEAL_LOST_BY_PAGE = 0.02
 TIRING_PAGES = 10
-LEAVE_UNBAITED = 9.0
+LEAVE_UNBAITED = 12.0
 LEAVE_BAITED = 3.7
 
 REGRET_GROUP = 6  # of two categories: the easy-going and the wary

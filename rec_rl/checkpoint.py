@@ -102,7 +102,9 @@ def _pack(node: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
         return [_pack(item, arrays) for item in node]
     if node is None or isinstance(node, bool | int | float | str):
         return node
-    raise TypeError(f"a checkpoint holds numbers, strings, arrays, lists and dicts, got {type(node).__name__}")
+    raise TypeError(
+        f"a checkpoint holds numbers, strings, arrays, lists and dicts, got {type(node).__name__}"
+    )
 
 
 def _unpack(node: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:

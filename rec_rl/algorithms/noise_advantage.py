@@ -1,41 +1,36 @@
 """A supported policy in closed form: regress the advantage on the noise with which the log was served.
 
-The serving layer's noise eps = (a - mean) / scale is standard normal and independent of the state. An advantage that
-is linear in it, A(s, a) = eps' W' x, therefore needs no critic of actions: with C = E[x x'] and M = E[x Y eps'], Y the
-lambda return less its baseline, the squared error of Y is tr(W' C W) - 2 tr(W' M) up to a constant. The policy steps
-from the logging mean along w = W' x by a fixed radius kappa, so that it stays where the log can judge it: its
-squared distance from the behaviour is D2 = kappa^2 everywhere.
+The serving layer's noise eps = (a - mean) / scale is standard normal and independent of the state. An
+advantage that is linear in it, A(s, a) = eps' W' x, therefore needs no critic of actions: with C = E[x x']
+and M = E[x Y eps'], Y the lambda return less its baseline, the squared error of Y is tr(W' C W) - 2 tr(W' M)
+up to a constant. The policy steps from the logging mean along w = W' x by a fixed radius kappa, so that it
+stays where the log can judge it: its squared distance from the behaviour is D2 = kappa^2 everywhere.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rec_rl.algorithms.returns import lambda_advantages, state_values
 from rec_rl.checkpoint import load_state, save_state
 from rec_rl.data.behaviour import (
     LinearBehaviour,
     effective_sample_size,
     fit_behaviour,
-    session_weights,
-    solve_ridge,
+    log_session_weights,
     with_constant,
 )
-from rec_rl.data.sessions import SessionLog
+from rec_rl.data.sessions import RequestReward, SessionLog
 from rec_rl.errors import ConfigError
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 KIND = "noise_advantage"
-
-
-class Reward(Protocol):
-    """Reward of each request, states [n, S] and actions [n, A] to [n]."""
-
-    def __call__(self, states: NDArray[np.floating], actions: Floats, /) -> Floats: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +120,7 @@ class _FoldMoments(NamedTuple):
 
 
 def fit_noise_advantage(
-    log: SessionLog, reward: Reward, config: NoiseAdvantageConfig, *, seed: int = 0
+    log: SessionLog, reward: RequestReward, config: NoiseAdvantageConfig, *, seed: int = 0
 ) -> NoiseAdvantagePolicy:
     """Fits the policy in three passes over the log.
 
@@ -142,7 +137,7 @@ def fit_noise_advantage(
     behaviour = log.behaviour or fitted.on(log.states)
     fitted = replace(fitted, scale=behaviour.scale)
     rewards = _centred_rewards(log, reward)
-    values = _values(log, fitted, rewards, config)
+    values = state_values(log, rewards, gamma=config.gamma, ridge=config.ridge)
     advantages = lambda_advantages(
         rewards, values, log.user_starts, gamma=config.gamma, trace_decay=config.trace_decay
     )
@@ -151,49 +146,11 @@ def fit_noise_advantage(
     moments = _fold_moments(log, fitted, advantages, noise, folds, config.num_folds)
     weights, penalty = _cross_validated(moments, config)
 
-    x_of = lambda rows: with_constant(log.states[rows], fitted.center, fitted.spread)  # noqa: E731
-    direction = np.concatenate([unit_rows(x_of(rows) @ weights) for rows in log.user_blocks()])
-    along = np.einsum("ij,ij->i", noise, direction)
-    radius, share = _choose_radius(along, log, config)
+    direction = np.concatenate([unit_rows(x @ weights) for _, x in _inputs(log, fitted)])
+    radius, share = _choose_radius(np.einsum("ij,ij->i", noise, direction), log, config)
     return NoiseAdvantagePolicy(
         behaviour=fitted, weights=weights, radius=radius, penalty=penalty, effective_share=share
     )
-
-
-def lambda_advantages(
-    rewards: Floats, values: Floats, user_starts: NDArray[np.int64], *, gamma: float, trace_decay: float
-) -> Floats:
-    """Y_t = sum_k (gamma lambda)^k delta_{t+k} with delta_t = r_t + gamma V(s_{t+1}) - V(s_t), user by user.
-
-    A user's last request has no next state: its delta is 0, and it bootstraps nothing.
-    Source: Schulman et al. 2016 (GAE), Eq. (16).
-
-    Args:
-        rewards, values: Shape [n], a user's rows adjacent and in order.
-        user_starts: First row of each user and, last, n.
-        gamma: Discount.
-        trace_decay: lambda.
-
-    Returns:
-        Advantage of each request, shape [n].
-    """
-    delta = np.zeros(len(rewards))
-    delta[:-1] = rewards[:-1] + gamma * values[1:] - values[:-1]
-    delta[user_starts[1:] - 1] = 0
-    return discounted_sums(delta, user_starts, gamma * trace_decay).astype(np.float32)
-
-
-def discounted_sums(signal: Doubles, user_starts: NDArray[np.int64], discount: float) -> Doubles:
-    """sum_k discount^k signal_{t+k} within each user, shape [n]."""
-    lengths = np.diff(user_starts)
-    result = np.zeros(len(signal))
-    carried = np.zeros(len(lengths))
-    for back in range(1, int(lengths.max()) + 1):
-        (longer,) = np.nonzero(lengths >= back)
-        rows = user_starts[longer + 1] - back
-        carried[longer] = signal[rows] + discount * carried[longer]
-        result[rows] = carried[longer]
-    return result
 
 
 def group_lasso(gram: Doubles, cross: Doubles, penalty: float, start: Doubles) -> Doubles:
@@ -230,25 +187,16 @@ def unit_rows(vectors: NDArray[np.floating]) -> Floats:
     return unit
 
 
-def _centred_rewards(log: SessionLog, reward: Reward) -> Floats:
+def _inputs(log: SessionLog, fitted: LinearBehaviour) -> Iterator[tuple[slice, Floats]]:
+    """Rows of whole users, and their standardised states with a constant."""
+    for rows in log.user_blocks():
+        yield rows, with_constant(log.states[rows], fitted.center, fitted.spread)
+
+
+def _centred_rewards(log: SessionLog, reward: RequestReward) -> Floats:
     """Rewards less their mean over the log, so that returns cut by the log's end are cut at their mean."""
     rewards = np.concatenate([reward(log.states[rows], log.actions[rows]) for rows in log.user_blocks()])
-    return (rewards - rewards.mean(dtype=np.float64)).astype(np.float32)
-
-
-def _values(log: SessionLog, fitted: LinearBehaviour, rewards: Floats, config: NoiseAdvantageConfig) -> Floats:
-    """V(s): ridge regression of the discounted return on the state, shape [n]."""
-    returns = discounted_sums(rewards.astype(np.float64), log.user_starts, config.gamma)
-    size = log.states.shape[1] + 1
-    gram, cross = np.zeros((size, size)), np.zeros((size, 1))
-    for rows in log.user_blocks():
-        x = with_constant(log.states[rows], fitted.center, fitted.spread)
-        gram += x.T @ x
-        cross[:, 0] += x.T @ returns[rows].astype(np.float32)
-    weights = solve_ridge(gram, cross, config.ridge * len(log))[:, 0].astype(np.float32)
-    return np.concatenate(
-        [with_constant(log.states[r], fitted.center, fitted.spread) @ weights for r in log.user_blocks()]
-    )
+    return np.asarray(rewards - rewards.mean(dtype=np.float64), dtype=np.float32)
 
 
 def _fold_moments(
@@ -262,8 +210,7 @@ def _fold_moments(
     size, actions = log.states.shape[1] + 1, noise.shape[1]
     gram, cross = np.zeros((num_folds, size, size)), np.zeros((num_folds, size, actions))
     count = np.zeros(num_folds)
-    for rows in log.user_blocks():
-        x = with_constant(log.states[rows], fitted.center, fitted.spread)
+    for rows, x in _inputs(log, fitted):
         target = advantages[rows, None] * noise[rows]
         for fold in range(num_folds):
             mine = folds[rows] == fold
@@ -297,8 +244,8 @@ def _choose_radius(along: Floats, log: SessionLog, config: NoiseAdvantageConfig)
 
     def share(radius: float) -> float:
         log_ratio = radius * along - 0.5 * radius**2
-        weights = session_weights(log_ratio, session, num_sessions, cap=float("inf"))
-        return effective_sample_size(weights) / num_sessions
+        log_weights = log_session_weights(log_ratio, session, num_sessions, cap=float("inf"))
+        return effective_sample_size(log_weights) / num_sessions
 
     if config.radius is not None:
         return config.radius, share(config.radius)

@@ -1,5 +1,6 @@
 """What PPO and SAC share: runners, updates, counters, the guard against empty sampling, exact checkpoints."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -24,8 +25,6 @@ from rec_rl.errors import ConfigError, RecRLError, check_name
 Batch = dict[str, Any]
 """Arrays by name, as a Learner takes them."""
 
-MAX_EMPTY_ROUNDS = 10
-
 
 def linear(reward: Any, bound: float) -> Any:
     """The reward as the environment paid it."""
@@ -40,7 +39,7 @@ def quartic(reward: Any, bound: float) -> Any:
 REWARD_UTILITIES: dict[str, Callable[[Any, float], Any]] = {"linear": linear, "quartic": quartic}
 
 
-class OnlineConfig(AlgorithmConfig):  # type: ignore[misc]
+class OnlineConfig(AlgorithmConfig):
     """Settings that PPO and SAC have in common.
 
     Attributes:
@@ -129,17 +128,17 @@ def check_bound(
 ) -> None:
     """Raises ConfigError unless low <= value <= high and value > above."""
     if not (low <= value <= high and value > above):
-        bounds = [f">= {low}"] * np.isfinite(low) + [f"<= {high}"] * np.isfinite(high)
-        bounds += [f"> {above}"] * np.isfinite(above)
+        ends = ((">=", low), ("<=", high), (">", above))
+        bounds = [f"{sign} {end:g}" for sign, end in ends if np.isfinite(end)]
         raise ConfigError(f"{name} must be {' and '.join(bounds)}, got {value}")
 
 
-class OnlineLearner(TorchLearner):  # type: ignore[misc]
+class OnlineLearner(TorchLearner):
     """A Learner that takes flat arrays and runs its own loop over minibatches.
 
-    Differs from RLlib's: `train_on` replaces `update`, since per-minibatch batch objects and metrics cost more
-    than the gradient step of a small network. With several learners each takes its share of every minibatch
-    and gradients are summed, so that their number does not change the result.
+    Differs from RLlib's: `train_on` replaces `update`, since per-minibatch objects and metrics cost more than
+    the gradient step of a small network. With several learners each takes its share of every minibatch and
+    gradients are summed, so that their number does not change the result.
     """
 
     def build(self) -> None:
@@ -157,8 +156,9 @@ class OnlineLearner(TorchLearner):  # type: ignore[misc]
         return self.module[DEFAULT_MODULE_ID].unwrapped()
 
     def to_device(self, array: Any) -> torch.Tensor:
-        """A numpy array as a tensor where the module is."""
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        """A numpy array as a tensor where the module is; read-only ones (Ray's object store) are copied."""
+        writable = np.require(array, requirements=["C", "W"])
+        return torch.from_numpy(writable).to(self.device)
 
     def add_optimizer(self, name: str, params: list[torch.nn.Parameter]) -> FusedAdam:
         """Adam over ``params``, known to RLlib and therefore part of the Learner's state."""
@@ -188,7 +188,7 @@ class OnlineLearner(TorchLearner):  # type: ignore[misc]
         if self.config.num_learners > 1:
             flat = torch.cat([g.reshape(-1) for g in grads])
             torch.distributed.all_reduce(flat)
-            parts = flat.split([p.numel() for p in params])
+            parts = torch.split(flat, [p.numel() for p in params])
             grads = tuple(part.view_as(p) for part, p in zip(parts, params, strict=True))
         if max_norm is not None:
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
@@ -216,19 +216,24 @@ class OnlineLearner(TorchLearner):  # type: ignore[misc]
         """Gradients are summed in `descend`; no wrapper is needed."""
 
 
-class OnlineAlgorithm(Algorithm):  # type: ignore[misc]
-    """Sample, update, synchronise; `training_step` of a subclass says in which proportion."""
+class OnlineAlgorithm(Algorithm):
+    """Sample, update, synchronise; `training_step` of a subclass says in which proportion.
+
+    Attributes:
+        env_steps: Environment steps taken so far.
+        diary: What whoever trains wrote down on the way (evaluations); part of the checkpoint.
+    """
 
     name: str
 
     def setup(self, config: OnlineConfig) -> None:
         """Builds runners and learners; in one process they share the module."""
         self.env_steps = 0
-        self._empty_rounds = 0
+        self.diary: list[dict[str, float]] = []
         super().setup(config)
-        self._shares_module = self.env_runner is not None and self.learner_group.is_local and (
-            self.learner_group._learner.device.type == "cpu"
-        )
+        learner = self.learner_group._learner
+        samples_here = config.num_env_runners == 0
+        self._shares_module = samples_here and learner is not None and learner.device.type == "cpu"
         if self._shares_module:
             self.env_runner.module = self.learner_group._learner.policy
         else:
@@ -258,32 +263,39 @@ class OnlineAlgorithm(Algorithm):  # type: ignore[misc]
         """``num_steps`` steps of every environment of every healthy runner.
 
         Raises:
-            RecRLError: If several calls in a row bring no step.
+            RecRLError: If no runner comes back within ``env_runner_restore_timeout_s``.
         """
         settings = {"num_steps": num_steps, "random": random}
         if self.config.num_env_runners == 0:
             parts = [self.env_runner.sample(**settings)]
         else:
-            parts = self.env_runner_group.foreach_env_runner(
-                "sample", kwargs=settings, local_env_runner=False, timeout_seconds=self.config.sample_timeout_s
-            )
+            parts = self._sample_remotely(settings)
         if not parts:
-            self._count_empty_round()
-            return self.sample(num_steps, random=random)
-        self._empty_rounds = 0
+            parts = self._sample_after_recovery(settings)
         rollout = Rollout.join(parts)
         self.env_steps += rollout.num_steps
         return rollout
 
-    def _count_empty_round(self) -> None:
-        self._empty_rounds += 1
+    def _sample_after_recovery(self, settings: dict[str, Any]) -> list[Rollout]:
+        """Tries again while runners restart; without this, training would go on with no experience."""
+        config = self.config
+        deadline = time.monotonic() + config.env_runner_restore_timeout_s
+        while time.monotonic() < deadline:
+            time.sleep(config.delay_between_env_runner_restarts_s)
+            self.restore_env_runners(self.env_runner_group)
+            if parts := self._sample_remotely(settings):
+                return parts
         healthy = self.env_runner_group.num_healthy_remote_env_runners()
-        if self._empty_rounds >= MAX_EMPTY_ROUNDS:
-            raise RecRLError(
-                f"sampling brought no environment step in {MAX_EMPTY_ROUNDS} rounds: "
-                f"{healthy} of {self.config.num_env_runners} env runners are healthy"
-            )
-        self.restore_env_runners(self.env_runner_group)
+        raise RecRLError(
+            f"sampling brought no environment step in {config.env_runner_restore_timeout_s:g} s: "
+            f"{healthy} of {config.num_env_runners} env runners are healthy"
+        )
+
+    def _sample_remotely(self, settings: dict[str, Any]) -> list[Rollout]:
+        parts: list[Rollout] = self.env_runner_group.foreach_env_runner(
+            "sample", kwargs=settings, local_env_runner=False, timeout_seconds=self.config.sample_timeout_s
+        )
+        return parts
 
     def update(self, batch: Batch) -> dict[str, float]:
         """Trains every learner on the same arrays; each takes its share of the minibatches."""
@@ -358,13 +370,14 @@ class OnlineAlgorithm(Algorithm):  # type: ignore[misc]
             "learner": learners[COMPONENT_LEARNER],
             "runners": dict(runners),
             "env_steps": self.env_steps,
+            "diary": self.diary,
             "iteration": self.iteration,
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Goes on where `checkpoint_state` was called."""
         self.learner_group.set_state({COMPONENT_LEARNER: state["learner"]})
-        self.env_steps = state["env_steps"]
+        self.env_steps, self.diary = state["env_steps"], state["diary"]
         self._iteration = state["iteration"]
         self.sync_weights()
         runners = state["runners"]
@@ -386,7 +399,7 @@ class OnlineAlgorithm(Algorithm):  # type: ignore[misc]
         self.restore_state(load_state(Path(checkpoint_dir), self.name))
 
 
-class GaussianModule(TorchRLModule):  # type: ignore[misc]
+class GaussianModule(TorchRLModule):
     """What the RLModules of PPO and SAC share: RLlib's forwards on top of `act`."""
 
     action_space: gym.spaces.Box

@@ -199,9 +199,9 @@ class PPOModule(GaussianModule):
         self.actor = mlp([obs_size, *hidden, action_size], nn.Tanh)
         self.critic = mlp([obs_size, *hidden, 1], nn.Tanh)
         self.log_std = nn.Parameter(torch.full((action_size,), float(self.model_config["initial_log_std"])))
-        with torch.no_grad():  # start near the middle of the action space
-            self.actor[-1].weight.mul_(0.01)
-            self.actor[-1].bias.zero_()
+        last = self.actor[-1]
+        nn.init.zeros_(last.bias)
+        nn.init.uniform_(last.weight, -0.01, 0.01)  # start near the middle of the action space
 
     def mean(self, obs: Tensor) -> Tensor:
         """Mean action, shape [..., A]."""

@@ -33,9 +33,7 @@ class ReplayBuffer:
     def add(self, rows: Mapping[str, NDArray[Any]]) -> None:
         """Appends rows, each column of shape [n, ...]; the oldest make room."""
         if not self._columns:
-            self._columns = {
-                k: np.zeros((self.capacity, *v.shape[1:]), v.dtype) for k, v in rows.items()
-            }
+            self._columns = {k: np.zeros((self.capacity, *v.shape[1:]), v.dtype) for k, v in rows.items()}
         if set(rows) != set(self._columns):
             raise ValueError(f"columns must be {sorted(self._columns)}, got {sorted(rows)}")
         num_rows = len(next(iter(rows.values())))
@@ -51,7 +49,8 @@ class ReplayBuffer:
 
         Args:
             num_batches, batch_size: Shape of what is drawn.
-            balanced_fraction: Part of every batch drawn evenly over the values of the ``balance`` column, in [0, 1].
+            balanced_fraction: Part of every batch drawn evenly over the values of the ``balance`` column, in
+                [0, 1].
 
         Returns:
             Columns of shape [num_batches, batch_size, ...].

@@ -83,7 +83,7 @@ class FlatEnvRunner(EnvRunner):
         self.reseed(0)
 
     def reseed(self, incarnation: int) -> None:
-        """Starts fresh episodes on a random stream of its own; a restarted runner repeats none of the past."""
+        """Starts fresh episodes on a stream of its own; a restarted runner repeats none of the past."""
         entropy = [self.config.seed or 0, self.worker_index, incarnation]
         env_seed, noise_seed = np.random.SeedSequence(entropy).spawn(2)
         self._rng = np.random.default_rng(noise_seed)

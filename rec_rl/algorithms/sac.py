@@ -38,8 +38,8 @@ class SACConfig(OnlineConfig):
         tau: Polyak rate of the target critics, in (0, 1].
         target_entropy: In nats; None is -dim(A).
         initial_alpha: First temperature, > 0.
-        balanced_fraction: Part of every batch that is drawn evenly over the rewards that occurred (their whole
-            numbers: clicks), in [0, 1].
+        balanced_fraction: Part of every batch that is drawn evenly over the rewards that occurred, rounded to
+            whole numbers (clicks); in [0, 1].
     """
 
     def __init__(self, algo_class: type[OnlineAlgorithm] | None = None) -> None:
@@ -139,7 +139,9 @@ class SACLearner(OnlineLearner):
         actor_loss = sac_actor_loss(logp, q_new, alpha).sum() / config.batch_size
         self.descend(actor_loss, self.actor_optimizer)
 
-        alpha_loss = temperature_loss(policy.log_alpha, logp, self._target_entropy()).sum() / config.batch_size
+        alpha_loss = (
+            temperature_loss(policy.log_alpha, logp, self._target_entropy()).sum() / config.batch_size
+        )
         self.descend(alpha_loss, self.alpha_optimizer)
 
         with torch.no_grad():

@@ -41,8 +41,8 @@ class GaussianBehaviour:
     def log_ratio(self, actions: Floats, target_mean: Floats) -> Floats:
         """log pi(a|s) - log b(a|s) for the policy of ``target_mean`` [n, A] and the same scale, shape [n].
 
-        Computed as noise . step - |step|^2 / 2 with step = (target_mean - mean) / scale, in which the densities'
-        units cancel.
+        Computed as noise . step - |step|^2 / 2 with step = (target_mean - mean) / scale, in which the
+        densities' units cancel.
         """
         step = self.step(target_mean)
         log_ratio: Floats = np.einsum("ij,ij->i", self.noise(actions) - 0.5 * step, step)
@@ -59,7 +59,9 @@ class GaussianBehaviour:
 def gaussian_log_density(actions: Floats, mean: Floats, scale: Floats) -> Floats:
     """log N(action; mean, diag(scale^2)), [n, A] and [A] to [n]."""
     z = (actions - mean) / scale
-    log_density: Floats = -0.5 * np.einsum("ij,ij->i", z, z) - np.log(scale).sum() - z.shape[1] * _HALF_LOG_2PI
+    log_density: Floats = (
+        -0.5 * np.einsum("ij,ij->i", z, z) - np.log(scale).sum() - z.shape[1] * _HALF_LOG_2PI
+    )
     return log_density
 
 
@@ -100,7 +102,8 @@ def fit_behaviour(states: NDArray[np.floating], actions: Floats, *, ridge: float
         ridge: Penalty in units of the columns' variance, >= 0; the constant is not penalised.
 
     Raises:
-        DatasetError: If an action dimension is constant or a linear function of the state: nothing was explored.
+        DatasetError: If an action dimension is constant or a linear function of the state: nothing was
+            explored.
     """
     center, spread = column_moments(states)
     size = states.shape[1] + 1
@@ -110,25 +113,24 @@ def fit_behaviour(states: NDArray[np.floating], actions: Floats, *, ridge: float
         gram += x.T @ x
         cross += x.T @ actions[start : start + CHUNK]
     weights = solve_ridge(gram, cross, ridge * len(states)).astype(np.float32)
-    fitted = LinearBehaviour(center=center, spread=spread, weights=weights, scale=np.ones(actions.shape[1], np.float32))
+    fitted = LinearBehaviour(
+        center=center, spread=spread, weights=weights, scale=np.ones(actions.shape[1], np.float32)
+    )
     scale = (actions - fitted.mean(states)).std(axis=0)
     flat = scale <= 1e-4 * np.abs(actions).max(axis=0)
     if flat.any():
         raise DatasetError(
-            f"actions must vary in a given state, dimension {int(np.argmax(flat))} has a residual deviation of "
-            f"{scale[flat][0]:.3g}"
+            f"actions must vary in a given state, dimension {int(np.argmax(flat))} has a residual "
+            f"deviation of {scale[flat][0]:.3g}"
         )
     return replace(fitted, scale=scale)
 
 
-def solve_ridge(
-    gram: NDArray[np.float64], cross: NDArray[np.float64], penalty: float
-) -> NDArray[np.float64]:
-    """(gram + penalty I)^-1 cross, where the last column of the features is a constant and free of the penalty."""
+def solve_ridge(gram: NDArray[np.float64], cross: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:
+    """(gram + penalty I)^-1 cross; the last feature is the constant and free of the penalty."""
     penalised = gram.copy()
     penalised[np.arange(len(gram) - 1), np.arange(len(gram) - 1)] += penalty
-    solution: NDArray[np.float64] = np.linalg.solve(penalised, cross)
-    return solution
+    return np.linalg.solve(penalised, cross).astype(np.float64)
 
 
 def column_moments(states: NDArray[np.floating]) -> tuple[Floats, Floats]:
@@ -155,15 +157,23 @@ def with_constant(states: NDArray[np.floating], mean: Floats, sd: Floats) -> Flo
 _HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
 
 
-def session_weights(log_ratio: Floats, session: NDArray[np.int64], num_sessions: int, cap: float) -> Floats:
-    """Mean over a session's requests of min(ratio, cap), shape [num_sessions]."""
-    ratio = np.exp(np.minimum(log_ratio, np.log(cap)))
+def log_session_weights(
+    log_ratio: NDArray[np.floating], session: NDArray[np.int64], num_sessions: int, *, cap: float
+) -> NDArray[np.float64]:
+    """log of the mean of min(ratio, cap) over each session, shape [num_sessions]; -inf without a request."""
+    capped = np.minimum(np.asarray(log_ratio, np.float64), np.log(cap))
+    largest = np.full(num_sessions, -np.inf)
+    np.maximum.at(largest, session, capped)
+    total = np.bincount(session, np.exp(capped - largest[session]), num_sessions)
     count = np.bincount(session, minlength=num_sessions)
-    weights: Floats = np.bincount(session, ratio, num_sessions) / np.maximum(count, 1)
-    return weights
+    with np.errstate(divide="ignore"):
+        log_weights: NDArray[np.float64] = (
+            largest + np.log(total) - np.log(count, where=count > 0, out=np.zeros(num_sessions))
+        )
+    return log_weights
 
 
-def effective_sample_size(weights: NDArray[np.floating]) -> float:
-    """(sum w)^2 / sum w^2: how many equally weighted units the weighted ones are worth. Kish 1965."""
-    squares = float(np.square(weights).sum())
-    return float(weights.sum()) ** 2 / squares if squares > 0 else 0.0
+def effective_sample_size(log_weights: NDArray[np.float64]) -> float:
+    """(sum w)^2 / sum w^2: how many equally weighted units the weighted ones are worth (Kish 1965)."""
+    weights = np.exp(log_weights - log_weights.max())
+    return float(weights.sum() ** 2 / np.square(weights).sum())

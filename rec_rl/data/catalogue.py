@@ -21,7 +21,7 @@ def load_log(path: Path, mapping: ColumnMap | None = None) -> Interactions:
     """The log at ``path``.
 
     Args:
-        path: A folder in one of the known layouts, or, with a mapping, a CSV or Parquet file or a folder of them.
+        path: A folder in one of the known layouts; with a mapping, a CSV or Parquet file or a folder of them.
         mapping: Roles of the columns of any other table.
 
     Raises:

@@ -54,8 +54,8 @@ class Interactions:
         users, items: Codes of ``user_ids`` and ``item_ids``, >= 1, int32, shape [n].
         actions: 1 acted (clicked, watched, reviewed) or 0 declined, int8, shape [n].
         times: Any unit, only the order counts, int64, shape [n]; never falling within a user.
-        exposed: Whether the item was shown and the user decided, bool, shape [n]. A skip of a real exposure is
-            a decision; rows that are not exposed only serve as history.
+        exposed: Whether the item was shown and the user decided, bool, shape [n]. A skip of a real exposure
+            is a decision; rows that are not exposed only serve as history.
         sessions: Session of each row, int64, shape [n]; None where unknown.
         feedback: Explicit feedback by name (stars, likes), float32 of shape [n], NaN where none was given.
         item_categories: Category code of each item code, int32, shape [item_ids.num_codes].
@@ -144,8 +144,8 @@ def build_interactions(
 
     Args:
         raw: The file's columns.
-        item_categories: Item ids and their categories, both of shape [m], or None. An item that is named twice
-            keeps its first category, one that is not named has the unknown category.
+        item_categories: Item ids and their categories, both of shape [m], or None. An item that is named
+            twice keeps its first category, one that is not named has the unknown category.
         notes: Counts to add to.
     """
     users, user_ids = encode_column(raw.users)

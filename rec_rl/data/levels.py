@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rec_rl.data.sessions import SessionLog
 from rec_rl.errors import DatasetError
@@ -51,14 +51,14 @@ class SessionLevels:
         return levels
 
 
-def level_of_depth(depth: NDArray[np.float64], average: NDArray[np.float64]) -> NDArray[np.float64]:
+def level_of_depth(depth: ArrayLike, average: NDArray[np.float64]) -> NDArray[np.float64]:
     """clip(floor(depth / average), 0, 5), elementwise. Source: Xue et al. 2023 (PrefRec), Eq. (11)."""
-    return np.clip(np.floor(depth / average), 0, TOP_LEVEL)
+    return np.floor(np.asarray(depth, np.float64) / average).clip(0, TOP_LEVEL)
 
 
-def level_of_gap(gap: NDArray[np.float64], average: NDArray[np.float64]) -> NDArray[np.float64]:
+def level_of_gap(gap: ArrayLike, average: NDArray[np.float64]) -> NDArray[np.float64]:
     """clip(floor(average / gap), 0, 5), elementwise, gap > 0. Source: Xue et al. 2023 (PrefRec), Eq. (11)."""
-    return np.clip(np.floor(average / gap), 0, TOP_LEVEL)
+    return np.floor(average / np.asarray(gap, np.float64)).clip(0, TOP_LEVEL)
 
 
 def user_averages(log: SessionLog) -> UserAverages:

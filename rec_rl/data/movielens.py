@@ -9,7 +9,7 @@ _RATINGS = ColumnMap(user="userId", item="movieId", time="timestamp", feedback=(
 
 
 def load_movielens(folder: Path) -> Interactions:
-    """Every rated movie is an action, its stars (.5 to 5) are the feedback; the category is its last genre."""
+    """Every rated movie is an action and its stars, .5 to 5, the feedback; the category is its last genre."""
     table = read_columns([folder / "ratings.csv"], _RATINGS.kinds)
     movies = read_columns([folder / "movies.csv"], {"movieId": "id", "genres": "text"})
     movies = movies[movies["genres"].notna()]

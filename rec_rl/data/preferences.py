@@ -1,4 +1,4 @@
-"""Which of two segments of users' histories is better: pairs, their files, and a scripted teacher (PrefRec Sec. 4.1)."""
+"""Which of two segments of histories is better: pairs, files, a scripted teacher (PrefRec Sec. 4.1)."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rec_rl.data.sessions import SessionLog
 from rec_rl.errors import DatasetError, check_name
@@ -25,7 +25,7 @@ _SUFFIXES = (".jsonl", ".parquet")
 class PreferencePairs:
     """Pairs of segments (a, b), each some consecutive requests of one user, and which one is better.
 
-    Files hold one pair per row or line: user_a, start_a, length_a, user_b, start_b, length_b, label, annotator.
+    Files hold a pair per row or line: user_a, start_a, length_a, user_b, start_b, length_b, label, annotator.
 
     Attributes:
         users: Whose segments, shape [n, 2], int64.
@@ -46,7 +46,9 @@ class PreferencePairs:
         for name in ("users", "starts", "lengths"):
             array = getattr(self, name)
             if array.dtype != np.int64 or array.shape != (n, 2):
-                raise DatasetError(f"{name} must be int64 of shape {(n, 2)}, got {array.dtype} of {array.shape}")
+                raise DatasetError(
+                    f"{name} must be int64 of shape {(n, 2)}, got {array.dtype} of {array.shape}"
+                )
         if len(self.annotators) != n:
             raise DatasetError(f"annotators must be {n}, one per pair, got {len(self.annotators)}")
         _refuse_rows("label must be 0, .5 or 1", ~np.isin(self.label, (0, 0.5, 1)))
@@ -166,12 +168,14 @@ def scripted_preferences(
     min_requests: int = 200,
     seed: int,
 ) -> PreferencePairs:
-    """Labels random pairs by the engagement that their segments brought. Source: Xue et al. 2023 (PrefRec), Sec. 5.1.
+    """Labels random pairs by the engagement that their segments brought.
+
+    Source: Xue et al. 2023 (PrefRec), Sec. 5.1.
 
     Teachers:
         request: Every request carries the level of its session, a segment sums them; two users. The paper's.
-        session: Every session counts once, a segment sums them; two users. More pairs are predicted rightly, but
-            the reward learned is harmful: many short sessions beat a few good ones.
+        session: Every session counts once, a segment sums them; two users. More pairs are predicted
+            rightly, but the reward learned is harmful: many short sessions beat a few good ones.
         mean: Mean level of the segment's sessions; both segments from one user.
 
     Segments are drawn from what lies before a user's last session, which has no level.
@@ -195,8 +199,8 @@ def scripted_preferences(
     (eligible,) = np.nonzero((np.diff(log.user_starts) > min_requests) & (seen >= segment_length))
     if len(eligible) == 0:
         raise DatasetError(
-            f"some user must have > {min_requests} requests, {segment_length} of them before the last session; "
-            f"none of {len(seen)} has"
+            f"some user must have > {min_requests} requests, {segment_length} of them before the last "
+            f"session; none of {len(seen)} has"
         )
     users = rng.choice(eligible, (num_pairs, 2))
     if teacher == "mean":
@@ -220,18 +224,19 @@ def _segment_scores(
     counted, worth = ~np.isnan(level), np.nan_to_num(level)
     if teacher == "request":
         per_request = np.append(0, np.repeat(worth, log.depths).cumsum())
-        return per_request[first_rows + length] - per_request[first_rows]
+        request_score: NDArray[np.float64] = per_request[first_rows + length] - per_request[first_rows]
+        return request_score
     session = log.session_index
     first, beyond = session[first_rows], session[first_rows + length - 1] + 1
     total, count = np.append(0, worth.cumsum()), np.append(0, counted.cumsum())
-    score = total[beyond] - total[first]
+    score: NDArray[np.float64] = total[beyond] - total[first]
     if teacher == "mean":
         score = score / np.maximum(count[beyond] - count[first], 1)
     return score
 
 
-def _refuse_rows(bound: str, wrong: NDArray[np.bool_]) -> None:
-    if wrong.any():
+def _refuse_rows(bound: str, wrong: ArrayLike) -> None:
+    if np.any(wrong):
         raise DatasetError(f"{bound}, row {int(np.argmax(wrong))} is not")
 
 

@@ -83,7 +83,9 @@ def load_log(path: str | Path) -> SessionLog:
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from error
     if recorded and log.content_hash != recorded:
-        raise DatasetError(f"{path} is corrupt: content hash {log.content_hash[:12]}, recorded {recorded[:12]}")
+        raise DatasetError(
+            f"{path} is corrupt: content hash {log.content_hash[:12]}, recorded {recorded[:12]}"
+        )
     return log
 
 
@@ -154,7 +156,9 @@ def _values(name: str, column: pa.Array) -> NDArray[Any]:
     if name in ("state", "action", "behaviour_mean", "behaviour_scale"):
         values = _matrix(column)
         return to_half(values) if name == "state" else values
-    dtype = {"user": np.int64, "session": np.int64, "request": np.int64, "time": np.float64}.get(name, np.float32)
+    dtype = {"user": np.int64, "session": np.int64, "request": np.int64, "time": np.float64}.get(
+        name, np.float32
+    )
     numbers: NDArray[Any] = column.to_numpy(zero_copy_only=False)
     if np.issubdtype(dtype, np.integer) and not np.issubdtype(numbers.dtype, np.integer):
         raise ValueError(f"it must hold integers, got {column.type}")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,18 @@ from rec_rl.errors import DatasetError
 CHUNK = 1 << 16
 
 
+class RequestReward(Protocol):
+    """Rewards requests: states [n, S] and actions [n, A] to [n]."""
+
+    def __call__(self, states: NDArray[Any], actions: NDArray[np.float32], /) -> NDArray[np.float32]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class SessionLog:
     """Requests in order of user and time; sessions and users are blocks of rows.
 
-    A request's next state is that of the next row, so that every state is stored once. The last request of a user
-    has none and is no transition. There are no terminals: s' crosses sessions.
+    A request's next state is that of the next row, so that every state is stored once. The last request of
+    a user has none and is no transition. There are no terminals: s' crosses sessions.
 
     Attributes:
         states: Shape [n, S], float16, finite. Normalise and clip before: float16 ends at 65504.
@@ -79,7 +85,7 @@ class SessionLog:
 
     @cached_property
     def gaps(self) -> NDArray[np.float64]:
-        """Hours from each session's last request to the user's next one; NaN for a user's last session. Shape [m]."""
+        """Hours from a session's end to the user's next request, shape [m]; NaN for a user's last session."""
         gaps = np.full(len(self.session_starts), np.nan)
         gaps[:-1] = self.times[self.session_starts[1:]] - self.times[self.session_starts[1:] - 1]
         gaps[self._first_sessions[1:] - 1] = np.nan
@@ -219,7 +225,9 @@ class SessionLog:
             array = getattr(self, name)
             if array is not None and not np.isfinite(array).all():
                 row = int(np.argmin(np.isfinite(array).reshape(len(self), -1).all(axis=1)))
-                hint = "" if name in ("actions", "times") else "; without the column the behaviour can be fitted"
+                hint = (
+                    "" if name in ("actions", "times") else "; without the column the behaviour can be fitted"
+                )
                 raise DatasetError(f"{name} must be finite, row {row} is not{hint}")
 
     def _check_order(self) -> None:
@@ -233,7 +241,9 @@ class SessionLog:
         falls[self.user_starts[1:-1] - 1] = False
         if falls.any():
             row = int(np.argmax(falls)) + 1
-            raise DatasetError(f"times must not fall within a user, row {row} is earlier than the row before it")
+            raise DatasetError(
+                f"times must not fall within a user, row {row} is earlier than the row before it"
+            )
 
 
 def _check_column(name: str, array: NDArray[Any] | None, dtype: type, shape: tuple[int, ...]) -> None:

@@ -1,7 +1,7 @@
 """Training, validation and test rows for click models, with their hash.
 
-A row asks: with this history, is this item clicked? Histories are slices of one array of past items, so that a
-long log is never copied per row.
+A row asks: with this history, is this item clicked? Histories are slices of one array of past items, so that
+a long log is never copied per row.
 """
 
 import json
@@ -88,7 +88,7 @@ class ClickDataset:
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 of the data, the split and its settings: two results are comparable only if it is the same."""
+        """SHA-256 of data, split and settings: only results of the same hash are comparable."""
         parts = (*self.train.columns, *self.validation.columns, *self.test.columns)
         settings = np.frombuffer(json.dumps(dict(self.settings), sort_keys=True).encode(), np.uint8)
         return content_hash(*parts, self.history, self.item_categories, settings)
@@ -105,10 +105,11 @@ def sampled_negative_split(
     """DIN's protocol: every action beside one sampled item that the user never acted on.
 
     A user's last action is for the test or, for a share of the users, for validation; those before it, except
-    the first, which has no history, are for training. Negatives are uniform over items. They are not decisions.
+    the first, which has no history, are for training. Negatives are uniform over items and no decisions.
     Source: Zhou et al. 2018 (DIN), Sec. 6.1 and the authors' code.
 
-    Differs from the paper: some users' last actions are kept apart for validation; DIN's code stops on the test.
+    Differs from the paper: some users' last actions are kept apart for validation; DIN's code stops on the
+    test rows.
 
     Args:
         log: Of which only the actions are used.
@@ -127,8 +128,10 @@ def sampled_negative_split(
     count = np.diff(offsets)[users]
     place = np.arange(len(rows)) - offsets[users]
     sampler = NegativeSampler(users, items, log.item_ids.num_codes)
-    held_for_validation = _choose_users(log, validation_share, seed)[users]
     is_last = (place == count - 1) & (count > 1)
+    order = np.random.default_rng([seed, 3]).permutation(np.flatnonzero(is_last))
+    held_for_validation = np.zeros(len(rows), np.bool_)
+    held_for_validation[order[: round(validation_share * len(order))]] = True
     test_seed = seed if test_seed is None else test_seed
 
     def pairs(chosen: NDArray[np.bool_], rng: np.random.Generator) -> Impressions:
@@ -149,7 +152,7 @@ def sampled_negative_split(
         log,
         history=items,
         train=pairs((place > 0) & (place < count - 1), np.random.default_rng([seed, 0])),
-        validation=pairs(is_last & held_for_validation, np.random.default_rng([seed, 1])),
+        validation=pairs(held_for_validation, np.random.default_rng([seed, 1])),
         test=pairs(is_last & ~held_for_validation, np.random.default_rng([test_seed, 2])),
         settings={
             "protocol": "sampled negatives",
@@ -168,7 +171,7 @@ def sampled_negative_split(
 def exposure_split(
     log: Interactions, *, validation_share: float = 0.1, test_share: float = 0.1, max_history: int = 100
 ) -> ClickDataset:
-    """Real exposures in the order of time: the first for training, the next for validation, the last for the test.
+    """Real exposures by time: the first for training, the next for validation, the last for the test.
 
     The history of a row is what its user acted on strictly before it.
 
@@ -249,13 +252,6 @@ def _first_of_same_time(log: Interactions) -> NDArray[np.int64]:
     first = np.ones(len(log), np.bool_)
     first[1:] = (np.diff(log.users) != 0) | (np.diff(log.times) != 0)
     return np.maximum.accumulate(np.where(first, np.arange(len(log)), 0))
-
-
-def _choose_users(log: Interactions, share: float, seed: int) -> NDArray[np.bool_]:
-    chosen = np.zeros(log.user_ids.num_codes, np.bool_)
-    order = np.random.default_rng([seed, 3]).permutation(log.user_ids.num_codes - 1) + 1
-    chosen[order[: round(share * len(order))]] = True
-    return chosen
 
 
 def _dataset(

@@ -44,7 +44,7 @@ class ColumnMap:
         user, item: Ids, integers or text.
         time: Integers or dates; the order of the rows if None.
         action: 0 or 1; every row is an action if None, and none of them is then a recorded exposure.
-        exposed: 0 or 1, whether the item was really shown; with an action column the default is that all were.
+        exposed: 0 or 1, whether the item was really shown; if None all were, given an action column.
         session: Any ids.
         category: The item's category, as of its first row.
         feedback: Columns of explicit feedback, kept under their own names.

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -53,9 +54,8 @@ class UserTransitions:
         for name, array in self._columns().items():
             shape = self.states.shape if name.endswith("states") else self.states.shape[:1]
             if array.dtype != _DTYPES[name] or array.shape != shape:
-                raise DatasetError(
-                    f"{name} must be {np.dtype(_DTYPES[name])} of shape {shape}, got {array.dtype} of {array.shape}"
-                )
+                expected = f"{np.dtype(_DTYPES[name])} of shape {shape}"
+                raise DatasetError(f"{name} must be {expected}, got {array.dtype} of {array.shape}")
             if name.endswith("states") and not np.isfinite(array).all():
                 row = int(np.argmin(np.isfinite(array).all(axis=1)))
                 raise DatasetError(f"{name} must be finite, row {row} is not")
@@ -73,7 +73,7 @@ class UserTransitions:
     @property
     def num_features(self) -> int:
         """Width d of a state."""
-        return self.states.shape[1]
+        return int(self.states.shape[1])
 
     @cached_property
     def content_hash(self) -> str:
@@ -129,7 +129,9 @@ class UserTransitions:
         required = [field.name for field in fields(cls) if field.name != "users"]
         missing = [name for name in required if name not in table.column_names]
         if missing or not recorded:
-            raise DatasetError(f"{path} holds no user transitions: {', '.join(missing) or 'content_hash'} missing")
+            raise DatasetError(
+                f"{path} holds no user transitions: {', '.join(missing) or 'content_hash'} missing"
+            )
         columns = {name: _to_numpy(table[name]) for name in _DTYPES if name in table.column_names}
         transitions = cls(**columns)
         if transitions.content_hash != recorded:
@@ -138,21 +140,21 @@ class UserTransitions:
             )
         return transitions
 
-    def _columns(self) -> dict[str, NDArray[np.generic]]:
+    def _columns(self) -> dict[str, NDArray[Any]]:
         columns = {name: getattr(self, name) for name in _DTYPES}
         return {name: array for name, array in columns.items() if array is not None}
 
 
-def _to_arrow(array: NDArray[np.generic]) -> "pa.Array":
+def _to_arrow(array: NDArray[Any]) -> "pa.Array":
     if array.ndim == 1:
         return pa.array(array)
     return pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
 
 
-def _to_numpy(column: "pa.ChunkedArray") -> NDArray[np.generic]:
+def _to_numpy(column: "pa.ChunkedArray") -> NDArray[Any]:
     array = column.combine_chunks()
     if pa.types.is_fixed_size_list(array.type):
-        flat: NDArray[np.generic] = array.flatten().to_numpy(zero_copy_only=False)
+        flat: NDArray[Any] = array.flatten().to_numpy(zero_copy_only=False)
         return flat.reshape(len(array), -1)
-    values: NDArray[np.generic] = array.to_numpy(zero_copy_only=False)
+    values: NDArray[Any] = array.to_numpy(zero_copy_only=False)
     return values

@@ -52,7 +52,8 @@ def read_verified(folder: Path, name: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}); Virtual Taobao needs it") from error
+        hint = "`rec-rl data download virtual-taobao` fetches it"
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); {hint}") from error
     received = sha256(content).hexdigest()
     if received != SHA256[name]:
         raise DatasetError(f"{path}: expected SHA-256 {SHA256[name]}, got {received}")

@@ -52,9 +52,7 @@ def mean_interval(values: ArrayLike, *, seeds: bool = False) -> Estimate:
     if len(x) > 1:
         half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(x) - 1) * stats.sem(x))
         low, high = value - half, value + half
-    return Estimate(
-        value=value, low=low, high=high, n=len(x), per_seed=tuple(x.tolist()) if seeds else None
-    )
+    return Estimate(value=value, low=low, high=high, n=len(x), per_seed=tuple(x.tolist()) if seeds else None)
 
 
 def paired_difference(treated: ArrayLike, control: ArrayLike) -> Estimate:
@@ -91,8 +89,6 @@ def bootstrap_interval(
     sample = [statistic(rng.integers(0, num_units, num_units)) for _ in range(draws)]
     low, high = np.nanquantile(sample, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
     return Estimate(value=value, low=float(low), high=float(high), n=num_units)
-
-
 
 
 def _finite_vector(values: ArrayLike) -> NDArray[np.float64]:

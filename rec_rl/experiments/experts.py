@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from envs.virtual_taobao import VirtualTaobaoVectorEnv, user_state
 from rec_rl.algorithms.rollouts import ActingModule
 from rec_rl.data.transitions import UserTransitions
 from rec_rl.data.virtual_taobao_files import ACTION_DIM, USER_DIM
+from rec_rl.errors import RecRLError
 from rec_rl.evaluation.online import ITEMS_PER_PAGE
 from rec_rl.experiments.training import TrainingSpec, build_algorithm
 
@@ -76,20 +78,26 @@ def record_experts(spec: ExpertSpec, on_progress: Callable[[int, int], None]) ->
             target = num_kept + share
             while num_kept < target:
                 sessions = _record(env, algorithm.policy_module(), rng)
-                good, num_good = _above(sessions, spec.min_ctr, most=target - num_kept)
-                if num_good < FEWEST_KEPT * RECORDING_ENVS * SESSIONS_PER_ENV:
+                good = _sessions_above(sessions, spec.min_ctr)
+                if len(good) < FEWEST_KEPT * RECORDING_ENVS * SESSIONS_PER_ENV:
                     break
-                kept.append(good)
-                num_kept += num_good
+                good = good[: target - num_kept]
+                kept.append(sessions.of_rows(np.isin(sessions.session, good)))
+                num_kept += len(good)
                 on_progress(num_kept, spec.num_trajectories)
     finally:
         algorithm.stop()
+    if not kept:
+        raise RecRLError(
+            f"no snapshot of the policy brought enough sessions with a click-through rate above {spec.min_ctr:g}: "
+            f"train it for more than {spec.training.steps:,} steps"
+        )
     return _transitions(kept)
 
 
 def _record(env: VirtualTaobaoVectorEnv, module: ActingModule, rng: np.random.Generator) -> _Sessions:
     """The same number of whole sessions from every environment, so that short ones are not favoured."""
-    steps: list[tuple[NDArray[np.float32], ...]] = []
+    steps: list[tuple[NDArray[Any], ...]] = []
     obs, _ = env.reset(seed=int(rng.integers(2**31)))
     session, resetting = np.zeros(env.num_envs, np.int64), np.zeros(env.num_envs, bool)
     while (session < SESSIONS_PER_ENV).any():
@@ -109,11 +117,11 @@ def _record(env: VirtualTaobaoVectorEnv, module: ActingModule, rng: np.random.Ge
     return _Sessions(obs_all, actions_all, clicks_all.astype(np.int64), ended_all, numbers).of_rows(counted)
 
 
-def _above(sessions: _Sessions, min_ctr: float, most: int) -> tuple[_Sessions, int]:
+def _sessions_above(sessions: _Sessions, min_ctr: float) -> NDArray[np.int64]:
+    """Numbers of the sessions whose mean click-through rate is above ``min_ctr``."""
     pages = np.bincount(sessions.session)
     ctr = np.bincount(sessions.session, sessions.clicks) / (ITEMS_PER_PAGE * np.maximum(pages, 1))
-    chosen = np.flatnonzero(ctr > min_ctr)[:most]
-    return sessions.of_rows(np.isin(sessions.session, chosen)), len(chosen)
+    return np.flatnonzero(ctr > min_ctr)
 
 
 def _transitions(parts: list[_Sessions]) -> UserTransitions:

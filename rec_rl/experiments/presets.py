@@ -1,8 +1,8 @@
 """Settings that suit Virtual Taobao.
 
-Future states do not depend on the action there, so gamma is 0. Without options an algorithm maximises clicks as
-they are paid; with options it maximises their fourth power and replays pages evenly over their click counts
-(SAC), or imitates the best pages it has seen (PPO), which is what leaves the plateau at nine clicks.
+Future states do not depend on the action there, so gamma is 0. Without options an algorithm maximises clicks
+as they are paid; with options it maximises their fourth power and replays pages evenly over their click
+counts (SAC), or imitates the best pages it has seen (PPO), which is what leaves the plateau at nine clicks.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ PLAIN: dict[str, dict[str, Any]] = {
 }
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "sac": {"reward_utility": "quartic", "balanced_fraction": 0.25},
+    "sac": {"reward_utility": "quartic", "balanced_fraction": 0.25, "initial_alpha": 0.1},
     "ppo": {"reward_utility": "quartic", "self_imitation_weight": 0.3, "initial_log_std": -1.0},
 }
 """What an arm "with options" has over PLAIN."""

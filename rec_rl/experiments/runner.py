@@ -24,6 +24,7 @@ def start_ray(address: str | None = None, num_cpus: int | None = None) -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # trials are the work, not a background task
     joins = address or os.environ.get("RAY_ADDRESS")
     local = {} if joins else {"num_cpus": num_cpus, "include_dashboard": False}
     ray.init(address=joins, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local)

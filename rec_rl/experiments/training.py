@@ -1,5 +1,6 @@
 """Trains an algorithm online and watches what its policy earns."""
 
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -121,7 +122,8 @@ def build_algorithm(spec: TrainingSpec) -> "OnlineAlgorithm":
     except TypeError as error:
         raise ConfigError(f"{spec.algorithm} has no such setting: {error}") from error
     config.debugging(seed=spec.seed)
-    return config.build_algo()
+    algorithm: OnlineAlgorithm = config.build_algo()
+    return algorithm
 
 
 def train(spec: TrainingSpec, checkpoints: Path | None = None) -> Iterator[Event]:
@@ -129,11 +131,12 @@ def train(spec: TrainingSpec, checkpoints: Path | None = None) -> Iterator[Event
 
     Args:
         spec: The run.
-        checkpoints: Where to leave the last state; None leaves none.
+        checkpoints: Folder of the run's checkpoints, one at every evaluation; training goes on from the last
+            one found there. None keeps none.
 
     Yields:
-        {"step", "total"} after each iteration, with the losses and, at evaluations, "ectr". The last
-        event's "result" holds the curve and the final evaluation.
+        {"step", "total"} after each iteration, and "ectr" at evaluations. The last event's "result" holds the
+        curve and the final evaluation.
     """
     algorithm = build_algorithm(spec)
     try:
@@ -143,23 +146,39 @@ def train(spec: TrainingSpec, checkpoints: Path | None = None) -> Iterator[Event
 
 
 def _train(algorithm: "OnlineAlgorithm", spec: TrainingSpec, checkpoints: Path | None) -> Iterator[Event]:
-    curve: list[dict[str, float]] = []
     env = VirtualTaobaoVectorEnv(EVALUATION_ENVS, weights=spec.weights)
-    next_evaluation = spec.evaluate_every
+    last = last_checkpoint(checkpoints) if checkpoints is not None else None
+    if last is not None:
+        algorithm.load_checkpoint(str(last))
+    curve = algorithm.diary
     while algorithm.env_steps + algorithm.steps_per_iteration <= spec.steps:
         algorithm.train()
         event: Event = {"step": algorithm.env_steps, "total": spec.steps}
-        if algorithm.env_steps >= next_evaluation:
-            next_evaluation += spec.evaluate_every
+        if algorithm.env_steps >= spec.evaluate_every * (len(curve) + 1):
             episodes = _evaluate(algorithm, env, spec.evaluation_episodes, evaluation_seed(spec.seed))
             curve.append({"step": algorithm.env_steps, **_figures(episodes)})
             event["ectr"] = curve[-1]["ectr"]
+            _keep(algorithm, checkpoints)
         yield event
-    if checkpoints is not None:
-        algorithm.save_checkpoint(str(checkpoints / f"step_{algorithm.env_steps:09d}"))
+    _keep(algorithm, checkpoints)
     episodes = _evaluate(algorithm, env, spec.final_episodes, evaluation_seed(spec.seed) + 1)
     result = {"steps": algorithm.env_steps, "curve": curve, **_figures(episodes)}
     yield {"step": spec.steps, "total": spec.steps, "ectr": result["ectr"], "result": result}
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint in ``folder``; None if there is none."""
+    return max(folder.glob("step_*"), default=None)
+
+
+def _keep(algorithm: "OnlineAlgorithm", folder: Path | None) -> None:
+    """Writes a checkpoint, and removes all but the one before it."""
+    if folder is None:
+        return
+    newest = folder / f"step_{algorithm.env_steps:09d}"
+    algorithm.save_checkpoint(str(newest))
+    for old in sorted(folder.glob("step_*"))[:-2]:
+        shutil.rmtree(old)
 
 
 def _figures(episodes: Episodes) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Losses that recover a user's reward from what the user did, and the quantile arithmetic around them.
 
 The user acts in an MDP with actions 0 (skip) and 1 (click) and the soft-optimal policy
-pi(a|s) = exp(Q(s,a) - V(s)), V(s) = logsumexp_a Q(s,a). A reward is then r(s,a) = Q(s,a) - gamma E[(1-d) V(s')].
+pi(a|s) = exp(Q(s,a) - V(s)), V(s) = logsumexp_a Q(s,a). A reward is then
+r(s,a) = Q(s,a) - gamma E[(1-d) V(s')].
 """
 
 from typing import NamedTuple
@@ -27,7 +28,7 @@ def at_action(values: Tensor, actions: Tensor) -> Tensor:
 def implied_reward(q_taken: Tensor, v_next: Tensor, terminated: Tensor, discount: float) -> Tensor:
     """r = Q(s,a) - gamma (1-d) V(s'), where an exit has V(s') = 0.
 
-    Source: Zhao et al. 2025 (MTRec), Eq. (5), (7); Garg et al. 2021 (IQ-Learn), Eq. (9).
+    Source: Zhao et al. 2025 (MTRec), Eq. (5), (7).
 
     Args:
         q_taken: Q(s, a), shape [B] or [B, N].
@@ -59,7 +60,8 @@ def iq_learn_loss(
 
     The first part is the negative log-likelihood of the action, the second bounds the reward. At the minimum
     E[r (1 - gamma (1-d))] = 0: the level of the reward is a gauge, only differences mean something.
-    Source: Garg et al. 2021 (IQ-Learn), Eq. (10) with a chi-squared regulariser; MTRec's "-IRL".
+    Source: Garg et al. 2021 (IQ-Learn) with a chi-squared regulariser; Zhao et al. 2025 (MTRec), Eq. (14),
+    its arm "-IRL".
 
     Args:
         q, q_next: Q(s, .) and Q(s', .), shape [B, 2].
@@ -91,7 +93,7 @@ def qr_iql_loss(
     iq_alpha: float,
     discount_in_penalty: bool = True,
 ) -> Tensor:
-    """Pinball losses of u1 = lambda_i(s,a) - V_i(s) and u2 = (lambda_i(s,a) - gamma (1-d) V_i(s'))^2 / (4 alpha).
+    """pinball(u1) + pinball(u2), u1 = lambda_i - V_i(s), u2 = (lambda_i - gamma (1-d) V_i(s'))^2 / (4 alpha).
 
     As u1 <= 0 <= u2 always, neither pinball ever changes branch, and the loss of head i is
     (1 - tau_i) times the IQ-Learn loss at alpha_i = alpha (1 - tau_i) / tau_i: a path of regularisation
@@ -146,10 +148,10 @@ def anchored_loss(
     discount: float,
     skip_reward: Tensor | float = 0.0,
 ) -> AnchoredLosses:
-    """Cross-entropy of the click logit g, and (b - r0 - gamma (1-d) Vbar(s'))^2 on the rows that were skipped.
+    """Cross-entropy of the click logit g, and (b - r0 - gamma (1-d) Vbar(s'))^2 on the skipped rows.
 
-    With Q(skip) = b and Q(click) = b + g, behaviour fixes g and the known reward of skipping fixes the level b,
-    so that no regulariser is needed: rewards are recovered, not shrunk. The price is the assumption that
+    With Q(skip) = b and Q(click) = b + g, behaviour fixes g and the known reward of skipping fixes the level
+    b, so that no regulariser is needed: rewards are recovered, not shrunk. The price is the assumption that
     ``skip_reward`` is right.
     Source: Geng et al. 2020 (deep PQR), the anchor action; Hotz and Miller 1993, the inversion.
 
@@ -181,8 +183,9 @@ def anchored_loss(
 
 
 def pinball_loss(error: Tensor, level: Tensor | float) -> Tensor:
-    """tau * u where u >= 0, (tau - 1) * u where u < 0, per element; u = target - prediction fits the quantile tau.
+    """tau * u where u >= 0, (tau - 1) * u where u < 0, per element.
 
+    With u = target - prediction it is minimised by the quantile tau of the target.
     Source: Koenker and Bassett 1978; Zhao et al. 2025 (MTRec), A.2.
 
     Args:

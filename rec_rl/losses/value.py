@@ -59,9 +59,7 @@ def generalized_advantage(
     Raises:
         ValueError: If the shapes differ.
     """
-    _check_same_shape(
-        reward=reward, value=value, next_value=next_value, terminated=terminated, ended=ended
-    )
+    _check_same_shape(reward=reward, value=value, next_value=next_value, terminated=terminated, ended=ended)
     delta = reward + gamma * (1 - terminated.to(reward.dtype)) * next_value - value
     carry = gamma * trace_decay * (1 - ended.to(reward.dtype))
     advantage = torch.empty_like(delta)
@@ -70,6 +68,31 @@ def generalized_advantage(
         following = delta[t] + carry[t] * following
         advantage[t] = following
     return advantage.detach()
+
+
+def expectile_loss(prediction: Tensor, target: Tensor, expectile: float) -> Tensor:
+    """Asymmetric squared error, minimised by the ``expectile`` of ``target``.
+
+    With u = target - prediction, the loss is |expectile - 1(u < 0)| * u**2.
+    Source: Kostrikov et al. 2021 (IQL); Xue et al. 2023 (PrefRec), Eq. (9).
+
+    Args:
+        prediction: V(s), shape [B].
+        target: Q(s, a), shape [B]. Receives no gradient.
+        expectile: In (0, 1). 0.5 gives half the squared error.
+
+    Returns:
+        Loss per element, shape [B].
+
+    Raises:
+        ValueError: If the shapes differ ([B] against [B, 1] would broadcast), or expectile is out of (0, 1).
+    """
+    _check_same_shape(prediction=prediction, target=target)
+    if not 0 < expectile < 1:
+        raise ValueError(f"expectile must be in (0, 1), got {expectile}")
+    error = target.detach() - prediction
+    weight = torch.where(error < 0, 1 - expectile, expectile)
+    return weight * error.square()
 
 
 def _check_same_shape(**tensors: Tensor) -> None:

@@ -1,7 +1,7 @@
 """Click models: nine backbones on shared blocks."""
 
 from rec_rl.errors import check_name
-from rec_rl.models.backbone import Backbone, BackboneConfig, ClickModel, config_of
+from rec_rl.models.backbone import Backbone, BackboneConfig, ClickModel
 from rec_rl.models.dcn import DCN
 from rec_rl.models.deepfm import DeepFM
 from rec_rl.models.dien import DIEN
@@ -34,4 +34,4 @@ def build_backbone(name: str, config: BackboneConfig) -> Backbone:
     return MODELS[check_name("model", name, MODELS)](config)
 
 
-__all__ = ["MODELS", "Backbone", "BackboneConfig", "ClickModel", "build_backbone", "config_of"]
+__all__ = ["MODELS", "Backbone", "BackboneConfig", "ClickModel", "build_backbone"]

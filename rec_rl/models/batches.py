@@ -31,7 +31,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Rows:
-    """Impressions ready to be cut into batches. Attributes as in ``Impressions``, int64 tensors of shape [n]."""
+    """Impressions on a device, ready to be cut into batches. Columns as in ``Impressions``, shape [n]."""
 
     users: Tensor
     items: Tensor

@@ -39,4 +39,5 @@ class CrossLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x0: Tensor, x: Tensor) -> Tensor:
-        return x0 * self.project(x) + self.bias + x
+        crossed: Tensor = x0 * self.project(x) + self.bias + x
+        return crossed

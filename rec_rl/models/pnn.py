@@ -10,10 +10,10 @@ from rec_rl.models.batches import Batch
 class PNN(Backbone):
     """A deep part on the field vectors z and on all their inner products p, the paper's IPNN.
 
-    Source: Qu et al. 2016 (PNN), Eq. (2), Sec. III-B, Fig. 1.
+    Source: Qu et al. 2016 (PNN), Sec. III, Fig. 1.
 
-    Differs from the paper: the product layer is the full linear map of p, not its factorised form, which saves
-    work only where fields are many.
+    Differs from the paper: the product layer is the full linear map of p, not its factorised form, which
+    saves work only where fields are many.
     """
 
     def __init__(self, config: BackboneConfig) -> None:

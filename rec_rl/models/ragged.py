@@ -26,8 +26,8 @@ class TimeMajor(NamedTuple):
 class Ragged:
     """B sequences with T elements in all, kept as one [T, D] array in the order of the sequences.
 
-    There is no padding: an absent element has no row, so that it can neither cost nor change anything. Sequences
-    may be empty.
+    There is no padding: an absent element has no row, so that it can neither cost nor change anything.
+    Sequences may be empty.
     """
 
     def __init__(self, lengths: Tensor) -> None:
@@ -56,12 +56,12 @@ class Ragged:
 
     def expand(self, per_sequence: Tensor) -> Tensor:
         """Repeats each sequence's row for its elements, [B, D] to [T, D]."""
-        expanded: Tensor = _Expand.apply(per_sequence, self)
+        expanded: Tensor = _Expand.apply(per_sequence, self)  # type: ignore[no-untyped-call]
         return expanded
 
     def sum(self, elements: Tensor) -> Tensor:
         """Sum over each sequence, 0 where it is empty, [T, D] to [B, D]."""
-        total: Tensor = _Sum.apply(elements, self)
+        total: Tensor = _Sum.apply(elements, self)  # type: ignore[no-untyped-call]
         return total
 
     def mean(self, elements: Tensor) -> Tensor:
@@ -72,15 +72,22 @@ class Ragged:
         """The last element of each sequence, 0 where it is empty, [T, D] to [B, D]."""
         return self.sum(elements * (self.ages == 0).unsqueeze(1))
 
+    def softmax(self, scores: Tensor) -> Tensor:
+        """Softmax within each sequence, [T] to [T]."""
+        with torch.no_grad():
+            peaks = torch.segment_reduce(scores.detach(), "max", lengths=self.lengths)
+        powers = (scores - peaks.index_select(0, self.rows)).exp().unsqueeze(1)
+        return (powers / self.expand(self.sum(powers))).squeeze(1)
+
     def shift(self, elements: Tensor, offset: int) -> Tensor:
-        """The element ``offset`` places earlier in the same sequence (later if < 0), 0 where there is none."""
+        """The element ``offset`` places earlier in its sequence, or later if < 0; 0 where there is none."""
         places = self.positions - offset
         inside = (places >= 0) & (places < self.lengths.index_select(0, self.rows))
         index = torch.arange(self.num_elements, device=elements.device) - offset
-        return elements.index_select(0, index.clamp(0, max(0, self.num_elements - 1))) * inside.unsqueeze(1)
+        return elements.index_select(0, index.clamp(0, self.num_elements - 1)) * inside.unsqueeze(1)
 
     def apply_padded(self, function: Callable[[Tensor, Tensor], Tensor], elements: Tensor) -> Tensor:
-        """Applies ``function(padded [b, L, D], present [b, L])`` to groups of similar length; [T, D] to [T, E].
+        """Applies a function of (padded [b, L, D], present [b, L]) by like lengths, [T, D] to [T, E], T >= 1.
 
         Groups double in length, so that at most half of a group is padding. Padding repeats an element of the
         same sequence; what the function returns there is dropped.
@@ -96,7 +103,7 @@ class Ragged:
             column = torch.arange(int(lengths.max()), device=elements.device).unsqueeze(0)
             present = column < lengths
             index = self.starts[chosen].unsqueeze(1) + torch.minimum(column, lengths - 1)
-            padded = elements.index_select(0, index.flatten()).unflatten(0, index.shape)
+            padded = elements.index_select(0, index.flatten()).view(*index.shape, -1)
             outputs.append(function(padded, present)[present])
             places.append(index[present])
         return torch.cat(outputs).index_select(0, torch.argsort(torch.cat(places)))
@@ -116,17 +123,19 @@ class Ragged:
 
 
 def lookup(table: Tensor, ids: Tensor) -> Tensor:
-    """Rows of an embedding table, [V, D] and [n] to [n, D]; its gradient costs a fifth of nn.Embedding's on a CPU."""
+    """Rows of a table, [V, D] and [n] to [n, D]; on a CPU its gradient costs a fifth of nn.Embedding's."""
     return table.index_select(0, ids)
 
 
 def _sum(elements: Tensor, ragged: Ragged) -> Tensor:
+    if ragged.num_elements == 0:
+        return elements.new_zeros(len(ragged.lengths), elements.shape[1])
     index = torch.arange(ragged.num_elements, device=elements.device)
     return functional.embedding_bag(index, elements, ragged.starts, mode="sum")
 
 
 class _Sum(torch.autograd.Function):
-    """Segment sum by the embedding-bag kernel, several times faster than index_add; the adjoint of _Expand."""
+    """Segment sum by the embedding-bag kernel, far faster than index_add; the adjoint of _Expand."""
 
     @staticmethod
     def forward(ctx: Any, elements: Tensor, ragged: Ragged) -> Tensor:

@@ -39,7 +39,7 @@ class AnchoredConfig(SoftQConfig):
             f"users look ahead with gamma = {self.discount:g}",
         )
 
-    def q_network(self, body: BodyBuilder) -> "AnchoredNetwork":
+    def q_network(self, body: BodyBuilder) -> SoftQNetwork:
         """The network that this method trains."""
         return AnchoredNetwork(self, body)
 

@@ -31,7 +31,8 @@ class ShuffledReward:
         mixed ^= mixed >> np.uint64(33)
         mixed *= np.uint64(0xFF51AFD7ED558CCD)
         mixed ^= mixed >> np.uint64(33)
-        return self._rewards[mixed % np.uint64(len(self._rewards))]
+        dealt: NDArray[np.float32] = self._rewards[mixed % np.uint64(len(self._rewards))]
+        return dealt
 
     @staticmethod
     def save_sample(folder: Path, model: MentalRewardModel, states: NDArray[np.float32]) -> None:

@@ -29,7 +29,7 @@ class IQLearnConfig(SoftQConfig):
         """What the rewards rest on, in words."""
         return ("the level of the reward is arbitrary: only r(click) - r(skip) means something",)
 
-    def q_network(self, body: BodyBuilder) -> "IQLearnNetwork":
+    def q_network(self, body: BodyBuilder) -> SoftQNetwork:
         """The network that this method trains."""
         return IQLearnNetwork(self, body)
 

@@ -40,7 +40,8 @@ class LinearReward:
 def fit_linear_reward(log: SessionLog, pairs: LocatedPairs, *, ridge: float = 0.01) -> LinearReward:
     """Bradley-Terry on the features summed over each segment.
 
-    P(a better than b) = sigmoid(w . (sum over a - sum over b)). Source: Xue et al. 2023 (PrefRec), Eq. (3) and (4).
+    P(a better than b) = sigmoid(w . (sum over a - sum over b)). Source: Xue et al. 2023 (PrefRec), Eq. (3)
+    and (4).
 
     Args:
         log: The requests of the segments.

@@ -1,23 +1,17 @@
 """A mental reward: fitted from user transitions, asked for rewards, saved and loaded (MTRec Sec. 4.2)."""
 
-import hashlib
-import json
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from rec_rl.checkpoint import load_state, save_state
 from rec_rl.data.transitions import UserTransitions
-from rec_rl.errors import CheckpointError, ConfigError, check_name
+from rec_rl.errors import CheckpointError
 from rec_rl.rewards.anchored import AnchoredConfig
 from rec_rl.rewards.iq_learn import IQLearnConfig
 from rec_rl.rewards.qr_iql import QRIQLConfig
@@ -32,8 +26,7 @@ REWARD_METHODS: dict[str, type[IQLearnConfig] | type[QRIQLConfig] | type[Anchore
     "anchored": AnchoredConfig,
 }
 
-_FORMAT = "rec_rl mental reward 1"
-_WEIGHTS, _DESCRIPTION = "model.safetensors", "model.json"
+_KIND = "mental reward"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,27 +111,20 @@ class MentalRewardModel:
         return targets
 
     def save(self, folder: str | Path) -> None:
-        """Writes weights (safetensors) and description (JSON); the folder appears whole or not at all.
+        """Writes weights and description; the folder appears whole or not at all.
 
         Raises:
-            CheckpointError: If the folder exists and holds something else than a mental reward.
+            CheckpointError: If the folder cannot be written, or exists and holds no mental reward.
         """
         folder = Path(folder)
-        if folder.exists() and not (folder / _DESCRIPTION).exists():
-            raise CheckpointError(f"{folder} exists and holds no mental reward; it was left as it is")
-        temporary = folder.with_name(f".{folder.name}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        save_file(self._modules().state_dict(), temporary / _WEIGHTS)
-        description = {
-            "format": _FORMAT,
-            "config": asdict(self.config),
-            "record": asdict(self.record),
-            "weights_sha256": _sha256(temporary / _WEIGHTS),
-        }
-        (temporary / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
+        if folder.is_dir() and any(folder.iterdir()):
+            load_state(folder, _KIND)
+        networks = {name: dict(module.state_dict()) for name, module in self._networks().items()}
+        save_state(
+            folder,
+            {"config": asdict(self.config), "record": asdict(self.record), "networks": networks},
+            _KIND,
+        )
 
     @classmethod
     def load(cls, folder: str | Path, *, body: BodyBuilder | None = None) -> "MentalRewardModel":
@@ -149,33 +135,26 @@ class MentalRewardModel:
             body: The builder it was fitted with, if that was not the default.
 
         Raises:
-            CheckpointError: If the folder is missing, corrupt or holds something else.
+            CheckpointError: If the folder is missing, corrupt, holds something else or had another body.
         """
-        folder = Path(folder)
-        description = _read_description(folder)
-        try:
-            record = FitRecord(
-                **{**description["record"], "assumptions": tuple(description["record"]["assumptions"])}
-            )
-            settings = {**description["config"], "hidden_sizes": tuple(description["config"]["hidden_sizes"])}
-            config = REWARD_METHODS[check_name("reward method", record.method, REWARD_METHODS)](**settings)
-        except (KeyError, TypeError, ConfigError) as error:
-            raise CheckpointError(f"{folder / _DESCRIPTION} describes no mental reward: {error}") from error
+        state = load_state(Path(folder), _KIND)
+        record = FitRecord(**{**state["record"], "assumptions": tuple(state["record"]["assumptions"])})
+        settings = {**state["config"], "hidden_sizes": tuple(state["config"]["hidden_sizes"])}
+        config = REWARD_METHODS[record.method](**settings)
         if (record.body == "custom") != (body is not None):
-            raise CheckpointError(f"{folder} was fitted with the body {record.body!r}; pass the same to load it")
-        # The statistics of the empty states are replaced by the stored ones.
+            raise CheckpointError(f"{folder} was fitted with a {record.body} body; load it with that body")
+        # The statistics of these empty states are replaced by the stored ones.
         body = body or mlp_body(np.zeros((1, record.num_features), np.float32), config.hidden_sizes)
         model = cls(config, config.q_network(body), RewardHead(body, config.num_quantiles), record)
         try:
-            if _sha256(folder / _WEIGHTS) != description["weights_sha256"]:
-                raise CheckpointError(f"{folder / _WEIGHTS} is corrupt: its SHA-256 is not the recorded one")
-            model._modules().load_state_dict(load_file(folder / _WEIGHTS))
-        except (OSError, SafetensorError, RuntimeError, KeyError) as error:
-            raise CheckpointError(f"{folder / _WEIGHTS} cannot be loaded: {error}") from error
+            for name, network in model._networks().items():
+                network.load_state_dict({k: torch.from_numpy(v) for k, v in state["networks"][name].items()})
+        except RuntimeError as error:
+            raise CheckpointError(f"{folder} does not fit the body given: {error}") from error
         return model
 
-    def _modules(self) -> nn.ModuleDict:
-        return nn.ModuleDict({"q_network": self.q_network, "head": self._head})
+    def _networks(self) -> dict[str, nn.Module]:
+        return {"q_network": self.q_network, "reward_head": self._head}
 
     def _apply(
         self, function: Callable[[Tensor], Tensor], states: NDArray[np.float32]
@@ -284,17 +263,3 @@ def _held_out_figures(
 def level_gauge(rewards: NDArray[np.float32], terminated: NDArray[np.bool_], discount: float) -> float:
     """Mean of r (1 - gamma (1-d)) over rows: 0 at the minimum of iq_learn and of every head of qr_iql."""
     return float((rewards * (1 - discount * ~terminated)).mean())
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    try:
-        description = json.loads((folder / _DESCRIPTION).read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} holds no mental reward: {error}") from error
-    if not isinstance(description, dict) or description.get("format") != _FORMAT:
-        raise CheckpointError(f"{folder / _DESCRIPTION} is not of the format {_FORMAT!r}")
-    return description
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -27,7 +27,7 @@ class QRIQLConfig(IQLearnConfig):
             "the heads are a path of regularisation strengths, not quantiles of the reward",
         )
 
-    def q_network(self, body: BodyBuilder) -> "QRIQLNetwork":
+    def q_network(self, body: BodyBuilder) -> SoftQNetwork:
         """The network that this method trains."""
         return QRIQLNetwork(self, body)
 

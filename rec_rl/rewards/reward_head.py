@@ -1,9 +1,10 @@
 """From a frozen Q to rewards of both actions: a mean and quantiles, fitted on the logged rows.
 
-y = Q(s,a) - gamma (1-d) V(s') is known for the action taken alone. A network that regresses it over rows answers
-for both actions. Putting the logged s' in for both would leave the difference at the click logit, and alignment
-could then only rescale the click model. The quantiles are those of y given (s, a), that is of the randomness of
-the next state: behaviour depends on the mean of a reward only, so that its spread cannot be learned from clicks.
+y = Q(s,a) - gamma (1-d) V(s') is known for the action taken alone. A network that regresses it over rows
+answers for both actions. Putting the logged s' in for both would leave the difference at the click logit, and
+alignment could then only rescale the click model. The quantiles are those of y given (s, a), that is of the
+randomness of the next state: behaviour depends on the mean of a reward only, so that its spread cannot be
+learned from clicks.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""What the three inverse methods share: their settings, the batch they learn from and the network they train."""
+"""What the three inverse methods share: settings, batches, the network and the training loop."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -22,8 +22,8 @@ OnStep = Callable[[int, int, dict[str, float]], None]
 class BodyBuilder(Protocol):
     """Builds the part of a network below its output layer.
 
-    The module maps states [B, d] to features [B, width]; ``width`` is the second thing returned. Each call builds
-    a new one. Any CTR model without its output layer will do (MTRec A.3).
+    The module maps states [B, d] to features [B, width]; ``width`` is the second thing returned. Each call
+    builds a new one. Any CTR model without its output layer will do (MTRec A.3).
     """
 
     def __call__(self) -> tuple[nn.Module, int]: ...
@@ -97,8 +97,8 @@ class SoftQNetwork(nn.Module, ABC):
     def loss(self, batch: Batch) -> Tensor:
         """The loss to minimise, scalar."""
 
-    def after_step(self) -> None:  # noqa: B027 - most methods have no target network to move
-        """Called after each gradient step."""
+    def after_step(self) -> None:
+        """Called after each gradient step; most methods have no target network to move."""
 
 
 class Standardise(nn.Module):
@@ -137,7 +137,7 @@ def evaluate(function: Callable[[Tensor], Tensor], states: NDArray[np.float32]) 
     x = torch.as_tensor(states, dtype=torch.float32)
     if len(x) <= CHUNK:
         return function(x).numpy()
-    return torch.cat([function(chunk) for chunk in x.split(CHUNK)]).numpy()
+    return torch.cat([function(x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)]).numpy()
 
 
 def minimise(
@@ -171,7 +171,7 @@ def minimise(
     for step in range(1, steps + 1):
         value = loss(torch.randint(num_rows, (batch_size,)))
         optimizer.zero_grad()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         if after_step is not None:

@@ -72,7 +72,9 @@ def test_mental_reward_refuses_what_is_not_a_finite_pair_per_state():
     with pytest.raises(ValueError, match=r"must be finite, got \[nan, 0.2\d*\] in row 1"):
         MentalShaping(model=lambda states: bad, state_of=lambda obs, actions: obs).mental_reward(*arguments)
     with pytest.raises(ValueError, match=r"must have shape \(3, 2\), got \(3,\)"):
-        MentalShaping(model=lambda s: TABLE[:, 0], state_of=lambda obs, actions: obs).mental_reward(*arguments)
+        MentalShaping(model=lambda s: TABLE[:, 0], state_of=lambda obs, actions: obs).mental_reward(
+            *arguments
+        )
 
 
 def test_user_state_is_the_user_the_page_and_the_clipped_action():
@@ -156,7 +158,7 @@ def test_vector_shaping_refuses_another_autoreset_mode():
         metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
         num_envs = 1
 
-    with pytest.raises(ValueError, match="autoreset_mode must be AutoresetMode.NEXT_STEP"):
+    with pytest.raises(ValueError, match=r"autoreset_mode must be AutoresetMode.NEXT_STEP"):
         MentalRewardVectorShaping(SameStep(), shaping())
 
 

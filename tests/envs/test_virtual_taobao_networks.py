@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def torch_network(name):
     """The published network, run by torch itself."""
     sizes = FILE_SIZES[name]
     layers = []
-    for num_in, num_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for num_in, num_out in pairwise(sizes):
         layers += [nn.Linear(num_in, num_out), nn.LeakyReLU(0.01)]
     network = nn.Sequential(*layers[:-1])
     network.load_state_dict(torch.load(PUBLISHED / name, weights_only=True))
@@ -52,9 +53,7 @@ def test_softmax_of_huge_logits():
 def test_sample_categorical_inverts_the_cumulative_sum():
     logits = np.log(np.array([0.2, 0.5, 0.3], dtype=np.float32))
     uniforms = np.array([0.0, 0.19, 0.21, 0.69, 0.71, 0.9999], dtype=np.float32)
-    np.testing.assert_array_equal(
-        sample_categorical(np.tile(logits, (6, 1)), uniforms), [0, 0, 1, 1, 2, 2]
-    )
+    np.testing.assert_array_equal(sample_categorical(np.tile(logits, (6, 1)), uniforms), [0, 0, 1, 1, 2, 2])
 
 
 def test_sample_categorical_never_draws_the_impossible():
@@ -130,6 +129,12 @@ def test_layers_of_state_refuses_other_shapes():
     assert [weight.shape for weight, _ in layers_of_state(state, (3, 4, 2), "small.pt")] == [(3, 4), (4, 2)]
     with pytest.raises(DatasetError, match=r"small.pt: expected tensors .*\(5, 4\).*, got .*\(2, 4\)"):
         layers_of_state(state, (3, 4, 5), "small.pt")
+
+
+def test_click_probabilities_refuses_sizes_that_would_broadcast():
+    networks = VirtualTaobaoNetworks.load("synthetic")
+    with pytest.raises(ValueError, match="got 1 users, 3 pages and 3 actions"):
+        networks.click_probabilities(np.zeros((1, 88)), np.zeros(3), np.zeros((3, 27)))
 
 
 def test_content_hash_tells_networks_apart(published):

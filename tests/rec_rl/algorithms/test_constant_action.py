@@ -7,7 +7,10 @@ from rec_rl.algorithms.constant_action import cross_entropy_search
 def test_cross_entropy_search_finds_the_maximum_of_a_parabola():
     peak = np.array([0.5, -0.8, 0.0, 0.9], dtype=np.float32)
     found = cross_entropy_search(
-        lambda candidates: -np.square(candidates - peak).sum(axis=1), 4, np.random.default_rng(0), iterations=40
+        lambda candidates: -np.square(candidates - peak).sum(axis=1),
+        4,
+        np.random.default_rng(0),
+        iterations=40,
     )
     np.testing.assert_allclose(found, peak, atol=0.03)
 

@@ -1,0 +1,43 @@
+"""The command line: ``rec-rl``, or ``python -m rec_rl.cli`` from a checkout.
+
+Results go to stdout, progress and errors to stderr. Exit 0: done; 1: something the user can mend, in one
+line; 2: the command line itself is wrong.
+"""
+
+import sys
+
+import typer
+
+from rec_rl.commands import data, demo, evaluate, report, reward, table, train
+from rec_rl.errors import RecRLError
+
+app = typer.Typer(
+    help="Trains recommenders that users are glad of, and says how far the numbers can be believed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("demo")(demo.demo)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("report")(report.report)
+app.add_typer(reward.app, name="reward")
+app.add_typer(table.app, name="table")
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Runs the command line."""
+    try:
+        app()
+    except RecRLError as error:
+        print(f"rec-rl: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("rec-rl: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

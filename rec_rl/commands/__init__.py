@@ -1,0 +1,1 @@
+"""One module per command; heavy imports happen when a command runs."""

@@ -1,0 +1,124 @@
+"""One run in its own folder: configuration, checkpoints, metrics, record, figures and report."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from envs.virtual_taobao import VirtualTaobaoVectorEnv
+from envs.virtual_taobao_networks import VirtualTaobaoNetworks
+from rec_rl.errors import ConfigError, DatasetError
+from rec_rl.evaluation.intervals import Estimate, mean_interval
+from rec_rl.evaluation.online import Episodes, ectr_of_totals, run_episodes
+from rec_rl.experiments.records import RunRecord, to_plain, write_text
+from rec_rl.experiments.training import (
+    EVALUATION_ENVS,
+    TrainingSpec,
+    build_algorithm,
+    greedy_policy,
+    last_checkpoint,
+    train,
+)
+from rec_rl.progress import progress
+
+
+def run_training(spec: TrainingSpec, folder: Path, *, resume: bool, command: str) -> dict[str, Any]:
+    """Trains and leaves the run in ``folder``; returns its record.
+
+    Raises:
+        ConfigError: If the folder holds a run and ``resume`` is not asked for, or holds another one.
+    """
+    started = time.monotonic()
+    _claim(folder, spec, resume)
+    result: dict[str, Any] = {}
+    with progress() as shown:
+        for event in train(spec, checkpoints=folder / "checkpoints"):
+            note = f"eCTR {event['ectr']:.3f}" if "ectr" in event else ""
+            shown.update(spec.algorithm, event["step"], event["total"], note)
+            result = event.get("result", result)
+    seconds = time.monotonic() - started
+    pd.DataFrame(result["curve"]).to_csv(folder / "metrics.csv", index=False)
+    record = RunRecord(
+        command=command,
+        seeds=[spec.seed],
+        data_hash=VirtualTaobaoNetworks.load(spec.weights).content_hash,
+        config={**asdict(spec), "steps_taken": result["steps"]},
+        metrics={name: _point(result[name]) for name in FIGURES if name in result},
+        seconds=seconds,
+        steps_per_second=result["steps"] / seconds,
+    )
+    record.save(folder / "record.json")
+    from rec_rl.report.page import write_report
+
+    write_report(
+        folder, title=f"{spec.algorithm}, seed {spec.seed}", curves={spec.algorithm: [result["curve"]]}
+    )
+    return record.to_dict()
+
+
+FIGURES = ("ectr", "ectr_of_totals", "satisfaction")
+
+
+def run_evaluation(folder: Path, num_episodes: int, seed: int, command: str) -> dict[str, Any]:
+    """Evaluates the last checkpoint of a run on fresh episodes."""
+    spec = read_spec(folder)
+    algorithm = build_algorithm(spec)
+    try:
+        checkpoint = last_checkpoint(folder / "checkpoints")
+        if checkpoint is None:
+            raise DatasetError(f"{folder} has no checkpoint to evaluate")
+        algorithm.load_checkpoint(str(checkpoint))
+        env = VirtualTaobaoVectorEnv(EVALUATION_ENVS, weights=spec.weights)
+        episodes = run_episodes(env, greedy_policy(algorithm.policy_module()), num_episodes, seed)
+    finally:
+        algorithm.stop()
+    return RunRecord(
+        command=command,
+        seeds=[seed],
+        data_hash=env.networks.content_hash,
+        config={"run": str(folder), "checkpoint": checkpoint.name, "episodes": num_episodes},
+        metrics=episode_metrics(episodes),
+    ).to_dict()
+
+
+def episode_metrics(episodes: Episodes) -> dict[str, Estimate]:
+    """Figures of a set of episodes, with intervals over episodes."""
+    metrics = {
+        "ectr": episodes.ectr,
+        "ectr_of_totals": _point(ectr_of_totals(episodes.clicks, episodes.steps), len(episodes.steps)),
+    }
+    if episodes.satisfaction is not None:
+        metrics["satisfaction"] = mean_interval(episodes.satisfaction)
+    return metrics
+
+
+def read_spec(folder: Path) -> TrainingSpec:
+    """The specification of the run in ``folder``.
+
+    Raises:
+        DatasetError: If it is not the folder of a run.
+    """
+    try:
+        return TrainingSpec.from_plain(json.loads((folder / "config.json").read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise DatasetError(f"{folder} is not the folder of a run: {error}") from error
+
+
+def _claim(folder: Path, spec: TrainingSpec, resume: bool) -> None:
+    config = folder / "config.json"
+    if config.exists():
+        if not resume:
+            raise ConfigError(f"{folder} holds a run already: give another --name, or --resume to go on")
+        if to_plain(asdict(read_spec(folder))) != to_plain(asdict(spec)):
+            raise ConfigError(f"{folder} holds a run with other settings than these; it cannot be resumed")
+        return
+    if resume:
+        raise ConfigError(f"there is no run at {folder} to resume")
+    write_text(config, json.dumps(to_plain(asdict(spec)), indent=1) + "\n")
+
+
+def _point(value: float, n: int = 1) -> Estimate:
+    return Estimate(value=value, low=float("nan"), high=float("nan"), n=n)

@@ -1,0 +1,92 @@
+"""Progress on stderr: step, time per step and time left; a moving bar on a terminal, lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TextIO
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@dataclass
+class _Task:
+    total: int
+    started: float
+    step: int = 0
+    printed: float = field(default_factory=time.monotonic)
+
+
+class Progress:
+    """Several named tasks at a time. Made by `progress`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._tasks: dict[str, _Task] = {}
+
+    def update(self, name: str, step: int, total: int, note: str = "") -> None:
+        """Says that ``name`` has done ``step`` of ``total`` steps."""
+        now = time.monotonic()
+        task = self._tasks.setdefault(name, _Task(total=total, started=now))
+        task.step, task.total = step, total
+        if step >= total or now - task.printed >= SECONDS_BETWEEN_LINES:
+            task.printed = now
+            self._stream.write(f"{name}: {self.describe(task, now)}{'  ' + note if note else ''}\n")
+            self._stream.flush()
+
+    @staticmethod
+    def describe(task: _Task, now: float) -> str:
+        """Steps done, time per step and time left, in words."""
+        text = f"{task.step:,}/{task.total:,}"
+        elapsed = now - task.started
+        if not task.step or elapsed <= 0:
+            return text
+        per_step = elapsed / task.step
+        left = per_step * (task.total - task.step)
+        rate = f"{per_step * 1e3:.2f} ms/step" if per_step < 1 else f"{per_step:.1f} s/step"
+        return f"{text}  {rate}  {format_seconds(left)} left"
+
+
+class _LiveProgress(Progress):
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        super().__init__(stream)
+        columns = TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}")
+        self.bars = Bars(*columns, console=Console(file=stream), transient=False)
+        self._ids: dict[str, int] = {}
+
+    def update(self, name: str, step: int, total: int, note: str = "") -> None:
+        now = time.monotonic()
+        task = self._tasks.setdefault(name, _Task(total=total, started=now))
+        task.step, task.total = step, total
+        if name not in self._ids:
+            self._ids[name] = self.bars.add_task(name, total=total, text="")
+        text = f"{self.describe(task, now)}  {note}"
+        self.bars.update(self._ids[name], completed=step, total=total, text=text)  # type: ignore[arg-type]
+
+
+@contextmanager
+def progress(stream: TextIO | None = None) -> Iterator[Progress]:
+    """Shows progress while the block runs."""
+    stream = stream or sys.stderr
+    if not stream.isatty():
+        yield Progress(stream)
+        return
+    live = _LiveProgress(stream)
+    with live.bars:
+        yield live
+
+
+def format_seconds(seconds: float) -> str:
+    """45 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

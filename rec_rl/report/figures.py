@@ -1,0 +1,92 @@
+"""Figures with intervals, as matplotlib draws them without a screen."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from numpy.typing import ArrayLike
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from rec_rl.evaluation.intervals import mean_interval
+
+Curve = Sequence[Mapping[str, float]]
+"""Evaluations in order: {"step", "ectr", ...}."""
+
+COLOURS = ("#3366aa", "#cc6633", "#55883b", "#8a4f9e", "#b33a3a", "#7a7a7a", "#2a9d9d", "#a68a1d")
+
+
+def training_curves(
+    curves: Mapping[str, Sequence[Curve]], metric: str = "ectr", label: str = "eCTR"
+) -> Figure:
+    """Mean over seeds with its 95 % interval, one line per arm (MTRec Fig. 2).
+
+    Args:
+        curves: Runs of every arm. Runs of one arm are evaluated at about the same steps.
+        metric: Which figure of an evaluation.
+        label: Its name on the axis.
+    """
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for i, (name, runs) in enumerate(curves.items()):
+        num_points = min(len(run) for run in runs)
+        if num_points == 0:
+            continue
+        colour = COLOURS[i % len(COLOURS)]
+        style = "-" if i < len(COLOURS) else "--"
+        steps = np.mean([[point["step"] for point in run[:num_points]] for run in runs], axis=0)
+        values = np.array([[point[metric] for point in run[:num_points]] for run in runs])
+        estimates = [mean_interval(column) for column in values.T]
+        axes.plot(steps, [e.value for e in estimates], style, color=colour, label=name)
+        if len(runs) > 1:
+            low, high = [e.low for e in estimates], [e.high for e in estimates]
+            axes.fill_between(steps, np.clip(low, 0, 1), np.clip(high, 0, 1), color=colour, alpha=0.15, lw=0)
+    axes.set(xlabel="environment steps", ylabel=label, ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=8, frameon=False)
+    return figure
+
+
+def histogram(values: Mapping[str, ArrayLike], label: str) -> Figure:
+    """Distributions on one axis."""
+    figure, axes = plt.subplots(figsize=(8, 3.5), layout="constrained")
+    every = np.concatenate([np.asarray(v).ravel() for v in values.values()])
+    low, high = np.quantile(every, [0.001, 0.999]).tolist()
+    bins = np.linspace(low, high, 60).tolist()
+    for i, (name, sample) in enumerate(values.items()):
+        axes.hist(np.asarray(sample).ravel(), bins, density=True, alpha=0.55, label=name, color=COLOURS[i])
+    axes.set(xlabel=label, ylabel="density")
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG and closes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def save_training_curves(curves: Mapping[str, Sequence[Curve]], folder: Path) -> dict[str, Path]:
+    """One figure per family of arms: those that share everything but the mental reward.
+
+    Returns:
+        Paths by caption.
+    """
+    families: dict[str, dict[str, Any]] = {}
+    for name, runs in curves.items():
+        families.setdefault(name.split("/")[0], {})[name] = runs
+    paths: dict[str, Path] = {}
+    for family, members in families.items():
+        stem = "".join(c if c.isalnum() else "-" for c in family)
+        paths[f"{family}: eCTR while training"] = folder / f"{stem}-ectr.png"
+        save(training_curves(members), paths[f"{family}: eCTR while training"])
+        knows = all("satisfaction" in point for runs in members.values() for run in runs for point in run)
+        if knows and any(run for runs in members.values() for run in runs):
+            paths[f"{family}: true satisfaction while training"] = folder / f"{stem}-satisfaction.png"
+            drawn = training_curves(members, "satisfaction", "true satisfaction per page")
+            save(drawn, paths[f"{family}: true satisfaction while training"])
+    return paths

@@ -1,0 +1,73 @@
+"""One self-contained HTML page per run: tables, figures, configuration, nothing fetched from anywhere."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment
+
+from rec_rl.experiments.records import read_record, write_text
+from rec_rl.report.figures import Curve, save_training_curves
+
+
+def write_report(
+    folder: Path,
+    *,
+    title: str,
+    curves: Mapping[str, Sequence[Curve]],
+    figures: Mapping[str, Path] | None = None,
+    verdict: str | None = None,
+) -> Path:
+    """Writes ``report.html`` beside the run's ``record.json``.
+
+    Args:
+        folder: The run's folder; figures go into its ``figures``.
+        title: Of the page.
+        curves: Runs of every arm, drawn with intervals.
+        figures: More PNG files by caption.
+        verdict: What the run shows, in words.
+    """
+    drawn = save_training_curves(curves, folder / "figures") | dict(figures or {})
+    page = render(read_record(folder / "record.json"), title=title, figures=drawn, verdict=verdict)
+    path = folder / "report.html"
+    write_text(path, page)
+    return path
+
+
+def rewrite_report(folder: Path) -> Path:
+    """Writes ``report.html`` from the record and the PNG files that a run left."""
+    record = read_record(folder / "record.json")
+    figures = {path.stem.replace("-", " "): path for path in sorted((folder / "figures").glob("*.png"))}
+    path = folder / "report.html"
+    write_text(path, render(record, title=folder.name, figures=figures))
+    return path
+
+
+def render(
+    record: Mapping[str, object], *, title: str, figures: Mapping[str, Path], verdict: str | None = None
+) -> str:
+    """The page's text; every string of the record is escaped."""
+    template = resources.files("rec_rl.report").joinpath("page.html").read_text()
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["estimate"] = _estimate
+    images = {
+        caption: "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+        for caption, path in figures.items()
+    }
+    return environment.from_string(template).render(
+        title=title,
+        record=record,
+        verdict=verdict,
+        images=images,
+        config=json.dumps(record["config"], indent=1),
+    )
+
+
+def _estimate(metric: Mapping[str, float | None] | None) -> str:
+    if metric is None or metric.get("value") is None:
+        return "–"
+    low, high = metric.get("low"), metric.get("high")
+    interval = f" [{low:,.4g}, {high:,.4g}]" if low is not None and high is not None else ""
+    return f"{metric['value']:,.4g}{interval}"

@@ -1,0 +1,201 @@
+"""PPO and SAC on the synthetic Virtual Taobao, in one process and with runners of their own."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from envs.virtual_taobao import VirtualTaobaoVectorEnv
+from rec_rl.algorithms.catalogue import ALGORITHMS
+from rec_rl.algorithms.online import OnlineAlgorithm, quartic
+from rec_rl.algorithms.ppo import PPOConfig
+from rec_rl.algorithms.rollouts import FlatEnvRunner, Rollout
+from rec_rl.algorithms.sac import SACConfig
+from rec_rl.errors import CheckpointError, ConfigError, RecRLError
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+SMALL = {
+    "sac": {
+        "hidden_sizes": (16, 16),
+        "batch_size": 16,
+        "rounds_per_iteration": 6,
+        "random_steps": 16,
+        "replay_capacity": 200,
+        "reward_utility": "quartic",
+        "balanced_fraction": 0.25,
+    },
+    "ppo": {
+        "hidden_sizes": (16, 16),
+        "steps_per_iteration": 8,
+        "num_passes": 2,
+        "batch_size": 16,
+        "self_imitation_weight": 0.3,
+    },
+}
+
+
+def config(name: str, *, runners: int = 0, seed: int = 3) -> PPOConfig | SACConfig:
+    made = ALGORITHMS[name]().simulate(partial(VirtualTaobaoVectorEnv, weights="synthetic"))
+    made.training(**SMALL[name]).debugging(seed=seed)
+    return made.env_runners(num_env_runners=runners, num_envs_per_env_runner=4)
+
+
+Build = Callable[[PPOConfig | SACConfig], OnlineAlgorithm]
+
+
+@pytest.fixture
+def build() -> Iterator[Build]:
+    """Builds algorithms and stops them whatever happens: a leaked runner would keep a core."""
+    built: list[OnlineAlgorithm] = []
+
+    def make(config: PPOConfig | SACConfig) -> OnlineAlgorithm:
+        built.append(config.build_algo())
+        return built[-1]
+
+    yield make
+    for algorithm in built:
+        algorithm.stop()
+
+
+def parameters(algorithm: OnlineAlgorithm) -> list[np.ndarray]:
+    policy = algorithm.learner_group._learner.policy
+    return [p.detach().numpy().copy() for p in policy.state_dict().values()]
+
+
+@pytest.mark.parametrize("name", ["sac", "ppo"])
+def test_a_restored_run_equals_the_uninterrupted_one(build: Build, name: str, tmp_path: Path):
+    whole = build(config(name))
+    for iteration in range(4):
+        if iteration == 2:
+            whole.save_checkpoint(str(tmp_path / "c"))
+        whole.train()
+    resumed = build(config(name, seed=99))  # whatever the seed gave is replaced
+    resumed.load_checkpoint(str(tmp_path / "c"))
+    assert 0 < resumed.env_steps < whole.env_steps
+    for _ in range(2):
+        resumed.train()
+    assert resumed.env_steps == whole.env_steps
+    for a, b in zip(parameters(whole), parameters(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(
+        whole.replay.sample(1, 8)["actions"], resumed.replay.sample(1, 8)["actions"]
+    )
+
+
+def test_a_checkpoint_of_another_algorithm_is_refused(build: Build, tmp_path: Path):
+    ppo, sac = build(config("ppo")), build(config("sac"))
+    ppo.save_checkpoint(str(tmp_path / "c"))
+    with pytest.raises(CheckpointError, match="must be of 'sac', got 'ppo'"):
+        sac.load_checkpoint(str(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("name", ["sac", "ppo"])
+def test_runners_of_their_own_sample_and_learn_and_survive_a_death(build: Build, name: str):
+    algorithm = build(config(name, runners=1))
+    before = parameters(algorithm)
+    algorithm.train()
+    assert algorithm.env_steps > 0
+    assert any((a != b).any() for a, b in zip(before, parameters(algorithm), strict=True))
+    pid = algorithm.env_runner_group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False)[0]
+    os.kill(pid, signal.SIGKILL)
+    steps = algorithm.env_steps
+    for _ in range(2):
+        algorithm.train()
+    assert algorithm.env_steps > steps
+    weights = algorithm.env_runner_group.foreach_env_runner(
+        lambda runner: runner.module.get_state(), local_env_runner=False
+    )[0]
+    current = algorithm.learner_group._learner.policy.state_dict()
+    for key, value in weights.items():
+        np.testing.assert_array_equal(value, current[key].numpy())
+
+
+def test_sampling_that_brings_no_step_ends_with_an_error(build: Build, monkeypatch: pytest.MonkeyPatch):
+    patient = config("ppo", runners=1).fault_tolerance(
+        delay_between_env_runner_restarts_s=0.01, env_runner_restore_timeout_s=0.05
+    )
+    algorithm = build(patient)
+    monkeypatch.setattr(algorithm.env_runner_group, "foreach_env_runner", lambda *_, **__: [])
+    monkeypatch.setattr(algorithm, "restore_env_runners", lambda _: [])
+    with pytest.raises(RecRLError, match=r"no environment step in 0.05 s: \d of 1 env runners are healthy"):
+        algorithm.train()
+
+
+def test_a_restarted_runner_samples_something_else():
+    runner = FlatEnvRunner(config=config("ppo"), worker_index=1)
+    first = runner.sample(num_steps=3, random=True).actions
+    runner.reseed(1)
+    assert (first != runner.sample(num_steps=3, random=True).actions).any()
+
+
+def test_a_rollout_keeps_each_rows_own_next_state():
+    runner = FlatEnvRunner(config=config("ppo"), worker_index=1)
+    rollout = runner.sample(num_steps=60, random=True)
+    ended = rollout.terminated[:-1]
+    assert ended.any()
+    np.testing.assert_array_equal(rollout.valid[1:], ~ended)
+    going_on = rollout.valid[:-1] & ~ended
+    np.testing.assert_array_equal(rollout.next_obs[:-1][going_on], rollout.obs[1:][going_on])
+    users = rollout.obs[:-1][ended][:, :88]  # the last observation is of the same user
+    np.testing.assert_array_equal(rollout.next_obs[:-1][ended][:, :88], users)
+    returns, lengths = rollout.finished()
+    assert len(returns) == (rollout.terminated & rollout.valid).sum()
+    assert lengths.sum() <= rollout.num_steps == rollout.valid.sum()
+
+
+def test_rollouts_join_along_the_environments():
+    runner = FlatEnvRunner(config=config("ppo"), worker_index=1)
+    parts = [runner.sample(num_steps=3, random=True) for _ in range(2)]
+    joined = Rollout.join(parts)
+    assert joined.obs.shape == (3, 8, 91)
+    np.testing.assert_array_equal(joined.rewards[:, 4:], parts[1].rewards)
+
+
+def test_quartic_utility_keeps_the_ends():
+    np.testing.assert_allclose(quartic(np.array([0.0, 5.0, 10.0]), 10.0), [0, 0.625, 10])
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "message"),
+    [
+        ("sac", {"gamma": 1.5}, "gamma must be >= 0 and <= 1, got 1.5"),
+        ("sac", {"reward_utility": "quartc"}, "unknown reward_utility 'quartc'; did you mean 'quartic'"),
+        ("sac", {"balanced_fraction": 2}, "balanced_fraction must be >= 0 and <= 1, got 2"),
+        ("ppo", {"clip": 0}, "clip must be > 0, got 0"),
+        ("ppo", {"batch_size": 0}, "batch_size must be >= 1, got 0"),
+    ],
+)
+def test_settings_out_of_their_bound_are_refused(name: str, setting: dict, message: str):
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        config(name).training(**setting).validate()
+
+
+def test_without_a_future_the_sac_target_is_the_reward(build: Build):
+    algorithm = build(config("sac").training(gamma=0.0))
+    learner = algorithm.learner_group._learner
+    batch = {"rewards": torch.tensor([1.0, 2.0])}
+    torch.testing.assert_close(learner._targets(batch, torch.tensor(1.0)), batch["rewards"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sac", "ppo"])
+def test_learning_beats_random_actions(build: Build, name: str):
+    from rec_rl.evaluation.online import run_episodes
+    from rec_rl.experiments.presets import OPTIONS, PLAIN
+    from rec_rl.experiments.training import greedy_policy
+
+    made = config(name).training(
+        **PLAIN[name], **{k: v for k, v in OPTIONS[name].items() if k not in PLAIN[name]}
+    )
+    algorithm = build(made)
+    while algorithm.env_steps < 12_000:
+        algorithm.train()
+    env = VirtualTaobaoVectorEnv(128)
+    reached = run_episodes(env, greedy_policy(algorithm.policy_module()), 512, seed=5).ectr.value
+    assert reached > 0.3  # random actions earn about .03

@@ -1,0 +1,42 @@
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rec_rl.errors import RecRLError
+from rec_rl.experiments.runner import run_trials, trial_key
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+def doubling(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for step in range(2):
+        yield {"step": step + 1, "total": 2}
+    if spec["x"] < 0:
+        raise ValueError("x must be >= 0")
+    yield {"result": {"double": 2 * spec["x"]}}
+
+
+def test_trials_run_tell_and_are_not_run_again(tmp_path: Path):
+    told: list[tuple[str, dict[str, Any]]] = []
+    specs = {f"t{x}": {"x": x} for x in range(3)}
+    results = run_trials(doubling, specs, store=tmp_path, on_event=lambda n, e: told.append((n, e)))
+    assert results == {"t0": {"double": 0}, "t1": {"double": 2}, "t2": {"double": 4}}
+    assert list(results) == list(specs)
+    assert sum("step" in event for _, event in told) == 6
+    kept = tmp_path / f"{trial_key({'x': 2})}.json"
+    kept.write_text(json.dumps({"double": "kept"}))
+    assert run_trials(doubling, specs, store=tmp_path, on_event=lambda *_: None)["t2"] == {"double": "kept"}
+
+
+def test_a_failing_trial_is_named(tmp_path: Path):
+    with pytest.raises(RecRLError, match="trial 'bad' failed: ValueError: x must be >= 0"):
+        run_trials(doubling, {"bad": {"x": -1}}, store=tmp_path, on_event=lambda *_: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_changes_with_anything():
+    assert trial_key({"a": 1, "b": (1, 2)}) == trial_key({"b": [1, 2], "a": 1})
+    assert trial_key({"a": 1}) != trial_key({"a": 2})

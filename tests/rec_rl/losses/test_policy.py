@@ -1,0 +1,84 @@
+import math
+
+import pytest
+import torch
+
+from rec_rl.losses.policy import (
+    gaussian_log_prob,
+    ppo_clip_loss,
+    sac_actor_loss,
+    self_imitation_loss,
+    squashed_log_prob,
+    temperature_loss,
+)
+
+
+def test_gaussian_log_prob_equals_torchs():
+    action, mean, log_std = torch.randn(5, 3), torch.randn(5, 3), torch.randn(3)
+    expected = torch.distributions.Normal(mean, log_std.exp()).log_prob(action).sum(-1)
+    torch.testing.assert_close(gaussian_log_prob(action, mean, log_std), expected)
+
+
+def test_gaussian_log_prob_refuses_shapes_that_would_broadcast():
+    with pytest.raises(ValueError, match="must share a shape"):
+        gaussian_log_prob(torch.zeros(5, 1), torch.zeros(5, 3), torch.zeros(3))
+
+
+def test_squashed_log_prob_integrates_to_one():
+    u = torch.linspace(-8, 8, 20_001)[:, None]
+    density = squashed_log_prob(u, torch.full_like(u, 0.3), torch.full_like(u, -0.5)).exp()
+    assert torch.trapezoid(density, torch.tanh(u[:, 0])).item() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_squashed_log_prob_is_finite_far_out():
+    u = torch.tensor([[40.0], [-40.0]])
+    assert squashed_log_prob(u, u, torch.zeros_like(u)).isfinite().all()
+
+
+def test_ppo_clip_loss_by_hand():
+    logp = torch.log(torch.tensor([1.5, 1.5, 0.5, 1.1]))
+    advantage = torch.tensor([2.0, -2.0, 2.0, 1.0])
+    # ratio 1.5 pays at most 1.2 where it helps; a loss is never clipped away; inside the interval nothing is
+    expected = -torch.tensor([2.4, -3.0, 1.0, 1.1])
+    torch.testing.assert_close(ppo_clip_loss(logp, torch.zeros(4), advantage, 0.2), expected)
+
+
+def test_ppo_clip_loss_gradient_ends_where_clipped():
+    logp = torch.log(torch.tensor([1.5, 1.1])).requires_grad_()
+    ppo_clip_loss(logp, torch.zeros(2), torch.ones(2), 0.2).sum().backward()
+    torch.testing.assert_close(logp.grad, torch.tensor([0.0, -1.1]))
+
+
+def test_ppo_clip_loss_refuses_other_shapes():
+    with pytest.raises(ValueError, match="share a shape"):
+        ppo_clip_loss(torch.zeros(2), torch.zeros(2), torch.zeros(2, 1), 0.2)
+
+
+def test_self_imitation_loss_weighs_the_better_half():
+    logp = torch.tensor([-1.0, -2.0, -3.0], requires_grad=True)
+    loss = self_imitation_loss(logp, torch.tensor([1.0, 0.5, 0.0]))  # mean .5: weights .5, 0, 0
+    torch.testing.assert_close(loss, torch.tensor([0.5, 0.0, 0.0]))
+    loss.sum().backward()
+    torch.testing.assert_close(logp.grad, torch.tensor([-0.5, 0.0, 0.0]))
+
+
+def test_self_imitation_loss_of_equal_scores_is_nothing():
+    assert self_imitation_loss(torch.randn(4), torch.full((4,), 0.7)).abs().max() == 0
+
+
+def test_sac_actor_loss_by_hand_and_no_gradient_into_alpha():
+    alpha = torch.tensor(0.2, requires_grad=True)
+    logp = torch.tensor([1.0, -1.0], requires_grad=True)
+    loss = sac_actor_loss(logp, torch.tensor([3.0, 4.0]), alpha)
+    torch.testing.assert_close(loss, torch.tensor([-2.8, -4.2]))
+    loss.sum().backward()
+    assert alpha.grad is None
+    torch.testing.assert_close(logp.grad, torch.tensor([0.2, 0.2]))
+
+
+def test_temperature_loss_falls_by_raising_alpha_while_entropy_is_too_low():
+    log_alpha = torch.tensor(math.log(0.5), requires_grad=True)
+    loss = temperature_loss(log_alpha, torch.tensor([4.0]), target_entropy=-1.0)  # entropy -4 < -1
+    torch.testing.assert_close(loss, torch.tensor([-1.5]))  # -.5 (4 - 1)
+    loss.sum().backward()
+    torch.testing.assert_close(log_alpha.grad, torch.tensor(-1.5))

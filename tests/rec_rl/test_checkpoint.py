@@ -1,0 +1,79 @@
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rec_rl.checkpoint import load_state, save_state
+from rec_rl.errors import CheckpointError
+
+STATE = {
+    "weights": torch.arange(6.0).reshape(2, 3),
+    "moments": {0: np.array(3), 1: np.array([True, False])},
+    "rng": {"state": 2**100, "name": "PCG64"},
+    "list": [1, 2.5, None, "x", (1, 2)],
+    7: float("inf"),
+}
+
+
+def test_state_comes_back_as_it_was(tmp_path: Path):
+    save_state(tmp_path / "c", STATE, "sac")
+    state = load_state(tmp_path / "c", "sac")
+    np.testing.assert_array_equal(state["weights"], STATE["weights"].numpy())
+    assert state["moments"][0].shape == ()
+    np.testing.assert_array_equal(state["moments"][1], [True, False])
+    assert state["rng"] == STATE["rng"]
+    assert state["list"] == [1, 2.5, None, "x", [1, 2]]
+    assert state[7] == float("inf")
+
+
+def test_saving_again_replaces_the_whole_folder(tmp_path: Path):
+    save_state(tmp_path / "c", {"x": 1}, "sac")
+    save_state(tmp_path / "c", {"x": 2}, "sac")
+    assert load_state(tmp_path / "c", "sac") == {"x": 2}
+    assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
+def test_another_algorithms_checkpoint_is_refused(tmp_path: Path):
+    save_state(tmp_path / "c", STATE, "ppo")
+    with pytest.raises(CheckpointError, match="must be of 'sac', got 'ppo'"):
+        load_state(tmp_path / "c", "sac")
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "state.json"])
+def test_a_truncated_or_missing_file_is_refused(tmp_path: Path, name: str):
+    save_state(tmp_path / "c", STATE, "sac")
+    path = tmp_path / "c" / name
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        load_state(tmp_path / "c", "sac")
+    path.unlink()
+    with pytest.raises(CheckpointError, match="cut short"):
+        load_state(tmp_path / "c", "sac")
+
+
+def test_a_pickle_is_no_checkpoint(tmp_path: Path):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "manifest.json").write_bytes(pickle.dumps({"format": 1}))
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        load_state(tmp_path / "c", "sac")
+    with pytest.raises(CheckpointError, match="no manifest"):
+        load_state(tmp_path / "nothing", "sac")
+
+
+def test_a_failed_write_leaves_the_old_checkpoint_and_nothing_else(tmp_path: Path):
+    save_state(tmp_path / "c", {"x": 1}, "sac")
+    with pytest.raises(TypeError, match="holds numbers"):
+        save_state(tmp_path / "c", {"x": object()}, "sac")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CheckpointError, match="cannot write checkpoint"):
+        save_state(tmp_path / "file" / "c", {"x": 2}, "sac")
+    assert load_state(tmp_path / "c", "sac") == {"x": 1}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c", "file"]
+
+
+def test_the_manifest_names_what_wrote_it(tmp_path: Path):
+    save_state(tmp_path / "c", STATE, "sac")
+    assert json.loads((tmp_path / "c" / "manifest.json").read_text())["kind"] == "sac"
