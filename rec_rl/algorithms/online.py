@@ -5,10 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-import gymnasium as gym
 import numpy as np
 import ray
-import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
@@ -17,13 +15,11 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from ray.rllib.utils.metrics import LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
-from rec_rl.algorithms.networks import FusedAdam
+from rec_rl.algorithms.online_learner import Batch
+from rec_rl.algorithms.replay import ReplayBuffer
 from rec_rl.algorithms.rollouts import EnvBuilder, FlatEnvRunner, Rollout
 from rec_rl.checkpoint import load_state, save_state
 from rec_rl.errors import ConfigError, RecRLError, check_name
-
-Batch = dict[str, Any]
-"""Arrays by name, as a Learner takes them."""
 
 
 def linear(reward: Any, bound: float) -> Any:
@@ -48,6 +44,7 @@ class OnlineConfig(AlgorithmConfig):
         reward_utility: Name of the function of the environment's reward that the learner maximises.
             Evaluation always reports the reward itself.
         reward_bound: Largest reward of a step; the utility's scale.
+        replay_capacity: Transitions kept in the ring buffer (PPO: for self-imitation).
     """
 
     learner_class_of_algorithm: type[TorchLearner]
@@ -59,6 +56,7 @@ class OnlineConfig(AlgorithmConfig):
         self.hidden_sizes: tuple[int, ...] = (256, 256)
         self.reward_utility = "linear"
         self.reward_bound = 10.0
+        self.replay_capacity = 1_000_000
         self.framework("torch")
         self.env_runners(env_runner_cls=FlatEnvRunner, num_env_runners=0, num_envs_per_env_runner=8)
         self.learners(num_learners=0, num_gpus_per_learner=0)
@@ -87,11 +85,17 @@ class OnlineConfig(AlgorithmConfig):
         hidden_sizes: Any = NotProvided,
         reward_utility: Any = NotProvided,
         reward_bound: Any = NotProvided,
+        replay_capacity: Any = NotProvided,
         **settings: Any,
     ) -> Self:
         """Sets training options; RLlib's own (lr, gamma, ...) pass through."""
         super().training(**settings)
-        self.set_given(hidden_sizes=hidden_sizes, reward_utility=reward_utility, reward_bound=reward_bound)
+        self.set_given(
+            hidden_sizes=hidden_sizes,
+            reward_utility=reward_utility,
+            reward_bound=reward_bound,
+            replay_capacity=replay_capacity,
+        )
         return self
 
     def set_given(self, **values: Any) -> None:
@@ -108,6 +112,7 @@ class OnlineConfig(AlgorithmConfig):
         check_name("reward_utility", self.reward_utility, REWARD_UTILITIES)
         check_bound("gamma", self.gamma, low=0, high=1)
         check_bound("reward_bound", self.reward_bound, above=0)
+        check_bound("replay_capacity", self.replay_capacity, low=1)
         check_bound("num_envs_per_env_runner", self.num_envs_per_env_runner, low=1)
 
     def get_default_learner_class(self) -> type[TorchLearner]:
@@ -133,102 +138,22 @@ def check_bound(
         raise ConfigError(f"{name} must be {' and '.join(bounds)}, got {value}")
 
 
-class OnlineLearner(TorchLearner):
-    """A Learner that takes flat arrays and runs its own loop over minibatches.
-
-    Differs from RLlib's: `train_on` replaces `update`, since per-minibatch objects and metrics cost more than
-    the gradient step of a small network. With several learners each takes its share of every minibatch and
-    gradients are summed, so that their number does not change the result.
-    """
-
-    def build(self) -> None:
-        """Builds module and optimizers, and the Learner's own random stream."""
-        super().build()
-        self.rng = torch.Generator().manual_seed(self.config.seed or 0)
-
-    def train_on(self, batch: Batch) -> dict[str, float]:
-        """Runs the updates that one round of experience pays for; returns mean losses by name."""
-        raise NotImplementedError
-
-    @property
-    def policy(self) -> Any:
-        """The algorithm's RLModule."""
-        return self.module[DEFAULT_MODULE_ID].unwrapped()
-
-    def to_device(self, array: Any) -> torch.Tensor:
-        """A numpy array as a tensor where the module is; read-only ones (Ray's object store) are copied."""
-        writable = np.require(array, requirements=["C", "W"])
-        return torch.from_numpy(writable).to(self.device)
-
-    def add_optimizer(self, name: str, params: list[torch.nn.Parameter]) -> FusedAdam:
-        """Adam over ``params``, known to RLlib and therefore part of the Learner's state."""
-        optimizer = FusedAdam(params, lr=self.config.lr)
-        self.register_optimizer(
-            module_id=DEFAULT_MODULE_ID,
-            optimizer_name=name,
-            optimizer=optimizer,
-            params=params,
-            lr_or_lr_schedule=self.config.lr,
-        )
-        return optimizer
-
-    def share(self, minibatch: torch.Tensor) -> torch.Tensor:
-        """This learner's rows of a minibatch, along the first axis."""
-        world = max(1, self.config.num_learners)
-        return minibatch[self._learner_index :: world] if world > 1 else minibatch
-
-    def descend(self, loss: torch.Tensor, optimizer: FusedAdam, *, max_norm: float | None = None) -> None:
-        """One step of ``optimizer`` on the gradient of ``loss``, summed over learners.
-
-        ``loss`` is this learner's share of the minibatch's loss. Only the optimizer's own parameters get a
-        gradient, so a critic inside an actor's loss stays as it is.
-        """
-        params = optimizer.param_groups[0]["params"]
-        grads = torch.autograd.grad(loss, params)
-        if self.config.num_learners > 1:
-            flat = torch.cat([g.reshape(-1) for g in grads])
-            torch.distributed.all_reduce(flat)
-            parts = torch.split(flat, [p.numel() for p in params])
-            grads = tuple(part.view_as(p) for part, p in zip(parts, params, strict=True))
-        if max_norm is not None:
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-            torch._foreach_mul_(grads, (max_norm / (norm + 1e-6)).clamp(max=1))
-        optimizer.fused_step(grads)
-
-    def get_state(self, components: Any = None, **kwargs: Any) -> dict[str, Any]:
-        """RLlib's state and the random stream."""
-        state: dict[str, Any] = super().get_state(components, **kwargs)
-        if components is None:
-            state["rng"] = self.rng.get_state()
-        return state
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on where `get_state` was called."""
-        super().set_state(state)
-        if "rng" in state:
-            self.rng.set_state(torch.as_tensor(state["rng"], dtype=torch.uint8))
-
-    def compute_loss_for_module(self, **_: Any) -> torch.Tensor:
-        """Not used: RLlib asks for it in `update`, which `train_on` replaces."""
-        raise NotImplementedError("losses are computed in train_on")
-
-    def _make_modules_ddp_if_necessary(self) -> None:
-        """Gradients are summed in `descend`; no wrapper is needed."""
-
-
 class OnlineAlgorithm(Algorithm):
     """Sample, update, synchronise; `training_step` of a subclass says in which proportion.
 
     Attributes:
         env_steps: Environment steps taken so far.
+        replay: A ring buffer, whose balanced draws are over the rewards that occurred.
         diary: What whoever trains wrote down on the way (evaluations); part of the checkpoint.
     """
 
     name: str
 
     def setup(self, config: OnlineConfig) -> None:
-        """Builds runners and learners; in one process they share the module."""
+        """Builds runners, learners and the ring buffer; in one process the module is shared."""
         self.env_steps = 0
+        rng = np.random.default_rng([config.seed or 0, 1])
+        self.replay = ReplayBuffer(config.replay_capacity, rng, balance="reward_class")
         self.diary: list[dict[str, float]] = []
         super().setup(config)
         learner = self.learner_group._learner
@@ -371,6 +296,7 @@ class OnlineAlgorithm(Algorithm):
             "runners": dict(runners),
             "env_steps": self.env_steps,
             "diary": self.diary,
+            "replay": self.replay.get_state(),
             "iteration": self.iteration,
         }
 
@@ -378,6 +304,7 @@ class OnlineAlgorithm(Algorithm):
         """Goes on where `checkpoint_state` was called."""
         self.learner_group.set_state({COMPONENT_LEARNER: state["learner"]})
         self.env_steps, self.diary = state["env_steps"], state["diary"]
+        self.replay.set_state(state["replay"])
         self._iteration = state["iteration"]
         self.sync_weights()
         runners = state["runners"]
@@ -397,27 +324,3 @@ class OnlineAlgorithm(Algorithm):
             CheckpointError: If it is corrupt or of another algorithm.
         """
         self.restore_state(load_state(Path(checkpoint_dir), self.name))
-
-
-class GaussianModule(TorchRLModule):
-    """What the RLModules of PPO and SAC share: RLlib's forwards on top of `act`."""
-
-    action_space: gym.spaces.Box
-
-    def act(self, obs: torch.Tensor, noise: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `rec_rl.algorithms.rollouts.ActingModule`."""
-        raise NotImplementedError
-
-    def _forward_inference(self, batch: Batch, **_: Any) -> Batch:
-        with torch.no_grad():
-            return {"actions": self.act(batch["obs"], None)[0]}
-
-    def _forward_exploration(self, batch: Batch, **_: Any) -> Batch:
-        shape = (len(batch["obs"]), *self.action_space.shape)
-        with torch.no_grad():
-            actions, logp = self.act(batch["obs"], torch.randn(shape, device=batch["obs"].device))
-        return {"actions": actions, "action_logp": logp}
-
-    def _forward_train(self, batch: Batch, **_: Any) -> Batch:
-        """Nothing: every forward happens in the Learner's losses."""
-        return {}

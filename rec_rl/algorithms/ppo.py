@@ -8,15 +8,8 @@ from ray.rllib.algorithms.algorithm_config import NotProvided
 from torch import Tensor, nn
 
 from rec_rl.algorithms.networks import UnitScale, mlp
-from rec_rl.algorithms.online import (
-    Batch,
-    GaussianModule,
-    OnlineAlgorithm,
-    OnlineConfig,
-    OnlineLearner,
-    check_bound,
-)
-from rec_rl.algorithms.replay import ReplayBuffer
+from rec_rl.algorithms.online import OnlineAlgorithm, OnlineConfig, check_bound
+from rec_rl.algorithms.online_learner import Batch, GaussianModule, OnlineLearner
 from rec_rl.algorithms.rollouts import Rollout
 from rec_rl.losses.policy import gaussian_log_prob, ppo_clip_loss, self_imitation_loss
 from rec_rl.losses.value import generalized_advantage
@@ -38,7 +31,6 @@ class PPOConfig(OnlineConfig):
         self_imitation_weight: Weight of imitating the best of what was tried; 0 is PPO alone.
         self_imitation_batch: Replayed rows per minibatch, drawn evenly over the rewards that occurred.
         self_imitation_power: The score of a replayed row is (reward / reward_bound) to this power.
-        replay_capacity: Rows kept for self-imitation.
     """
 
     def __init__(self, algo_class: type[OnlineAlgorithm] | None = None) -> None:
@@ -77,7 +69,6 @@ class PPOConfig(OnlineConfig):
         self_imitation_weight: Any = NotProvided,
         self_imitation_batch: Any = NotProvided,
         self_imitation_power: Any = NotProvided,
-        replay_capacity: Any = NotProvided,
         **settings: Any,
     ) -> Self:
         """Sets training options; see the class."""
@@ -95,7 +86,6 @@ class PPOConfig(OnlineConfig):
             self_imitation_weight=self_imitation_weight,
             self_imitation_batch=self_imitation_batch,
             self_imitation_power=self_imitation_power,
-            replay_capacity=replay_capacity,
         )
         return self
 
@@ -200,6 +190,7 @@ class PPOModule(GaussianModule):
         self.critic = mlp([obs_size, *hidden, 1], nn.Tanh)
         self.log_std = nn.Parameter(torch.full((action_size,), float(self.model_config["initial_log_std"])))
         last = self.actor[-1]
+        assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.bias)
         nn.init.uniform_(last.weight, -0.01, 0.01)  # start near the middle of the action space
 
@@ -235,12 +226,6 @@ class PPO(OnlineAlgorithm):
         """The defaults."""
         return PPOConfig()
 
-    def setup(self, config: PPOConfig) -> None:
-        """Builds the memory for self-imitation beside runners and learners."""
-        super().setup(config)
-        rng = np.random.default_rng([config.seed or 0, 1])
-        self.replay = ReplayBuffer(config.replay_capacity, rng, balance="reward_class")
-
     @property
     def steps_per_iteration(self) -> int:
         """One rollout."""
@@ -274,12 +259,3 @@ class PPO(OnlineAlgorithm):
         rows = self.replay.sample(num_batches, config.self_imitation_batch, balanced_fraction=1.0)
         del rows["reward_class"]
         return rows
-
-    def checkpoint_state(self) -> dict[str, Any]:
-        """The shared state and the memory for self-imitation."""
-        return {**super().checkpoint_state(), "replay": self.replay.get_state()}
-
-    def restore_state(self, state: dict[str, Any]) -> None:
-        """Goes on where `checkpoint_state` was called."""
-        super().restore_state(state)
-        self.replay.set_state(state["replay"])

@@ -8,15 +8,8 @@ from ray.rllib.algorithms.algorithm_config import NotProvided
 from torch import Tensor, nn
 
 from rec_rl.algorithms.networks import EnsembleMLP, UnitScale, mlp
-from rec_rl.algorithms.online import (
-    Batch,
-    GaussianModule,
-    OnlineAlgorithm,
-    OnlineConfig,
-    OnlineLearner,
-    check_bound,
-)
-from rec_rl.algorithms.replay import ReplayBuffer
+from rec_rl.algorithms.online import OnlineAlgorithm, OnlineConfig, check_bound
+from rec_rl.algorithms.online_learner import Batch, GaussianModule, OnlineLearner
 from rec_rl.algorithms.rollouts import Rollout
 from rec_rl.losses.policy import sac_actor_loss, squashed_log_prob, temperature_loss
 from rec_rl.losses.value import soft_q_target
@@ -34,7 +27,6 @@ class SACConfig(OnlineConfig):
         steps_per_round: Steps taken in every environment between updates.
         rounds_per_iteration: Rounds in one ``train()``.
         random_steps: Environment steps with uniform actions before the policy acts.
-        replay_capacity: Transitions kept.
         tau: Polyak rate of the target critics, in (0, 1].
         target_entropy: In nats; None is -dim(A).
         initial_alpha: First temperature, > 0.
@@ -53,7 +45,6 @@ class SACConfig(OnlineConfig):
         self.steps_per_round = 1
         self.rounds_per_iteration = 64
         self.random_steps = 1_000
-        self.replay_capacity = 1_000_000
         self.tau = 0.005
         self.target_entropy: float | None = None
         self.initial_alpha = 1.0
@@ -67,7 +58,6 @@ class SACConfig(OnlineConfig):
         steps_per_round: Any = NotProvided,
         rounds_per_iteration: Any = NotProvided,
         random_steps: Any = NotProvided,
-        replay_capacity: Any = NotProvided,
         tau: Any = NotProvided,
         target_entropy: Any = NotProvided,
         initial_alpha: Any = NotProvided,
@@ -82,7 +72,6 @@ class SACConfig(OnlineConfig):
             steps_per_round=steps_per_round,
             rounds_per_iteration=rounds_per_iteration,
             random_steps=random_steps,
-            replay_capacity=replay_capacity,
             tau=tau,
             target_entropy=target_entropy,
             initial_alpha=initial_alpha,
@@ -209,12 +198,6 @@ class SAC(OnlineAlgorithm):
         """The defaults."""
         return SACConfig()
 
-    def setup(self, config: SACConfig) -> None:
-        """Builds the ring buffer beside runners and learners."""
-        super().setup(config)
-        rng = np.random.default_rng([config.seed or 0, 1])
-        self.replay = ReplayBuffer(config.replay_capacity, rng, balance="reward_class")
-
     @property
     def steps_per_iteration(self) -> int:
         """Every round's steps of every environment."""
@@ -249,12 +232,3 @@ class SAC(OnlineAlgorithm):
             "terminated": rollout.terminated[valid],
             "reward_class": np.rint(rollout.rewards_env[valid]).astype(np.int16),
         }
-
-    def checkpoint_state(self) -> dict[str, Any]:
-        """The shared state and the ring buffer."""
-        return {**super().checkpoint_state(), "replay": self.replay.get_state()}
-
-    def restore_state(self, state: dict[str, Any]) -> None:
-        """Goes on where `checkpoint_state` was called."""
-        super().restore_state(state)
-        self.replay.set_state(state["replay"])

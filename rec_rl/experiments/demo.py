@@ -1,4 +1,4 @@
-"""The main job end to end: experts, a mental reward, SAC with and without it, and a verdict in words."""
+"""The main job end to end: sessions, a mental reward, SAC with and without it, and a verdict in words."""
 
 import shutil
 import time
@@ -11,6 +11,7 @@ import numpy as np
 
 from rec_rl.data.transitions import UserTransitions
 from rec_rl.evaluation.intervals import Estimate, mean_interval, paired_difference
+from rec_rl.experiments.experts import EVERY_SESSION
 from rec_rl.experiments.mental_rewards import experts_trial, reward_trial
 from rec_rl.experiments.presets import PLAIN
 from rec_rl.experiments.records import RunRecord
@@ -21,11 +22,11 @@ from rec_rl.report.figures import histogram, save
 from rec_rl.report.page import write_report
 from rec_rl.rewards import MentalRewardModel
 
-METHOD, MODE, KAPPA = "anchored", "difference", 0.2
+METHOD, MODE, KAPPA = "qr_iql", "difference", 0.2
 SETTINGS = PLAIN["sac"] | {"initial_alpha": 0.1}
 """A low first temperature learns the synthetic users within the demonstration's steps."""
 NUM_SEEDS = 2
-EXPERT_STEPS, EXPERT_SESSIONS = 10_000, 4_000
+RECORDED_STEPS, NUM_SESSIONS = 10_000, 6_000
 FIT = {"steps": 600, "head_steps": 300, "batch_size": 1_000}
 HISTOGRAM_ROWS = 5_000
 
@@ -47,14 +48,15 @@ def run_demo(
     shutil.rmtree(folder, ignore_errors=True)
     run = partial(run_trials, store=folder / "trials", on_event=partial(_show, progress))
     expert_training = TrainingSpec(
-        algorithm="sac", settings=SETTINGS, weights=weights, steps=EXPERT_STEPS, seed=seed + 9_000
+        algorithm="sac", settings=SETTINGS, weights=weights, steps=RECORDED_STEPS, seed=seed + 9_000
     )
     expert_spec = {
         "training": asdict(expert_training),
-        "num_trajectories": EXPERT_SESSIONS,
+        "num_trajectories": NUM_SESSIONS,
+        "min_ctr": EVERY_SESSION,
         "path": str(folder / "experts.parquet"),
     }
-    experts = run(experts_trial, {"record experts": expert_spec})["record experts"]
+    experts = run(experts_trial, {"record sessions": expert_spec})["record sessions"]
     fit_spec = {
         "method": METHOD,
         "settings": FIT,
@@ -125,7 +127,7 @@ def run_demo(
         folder,
         title="SAC on Virtual Taobao, with and without a mental reward",
         curves={f"SAC/{name}": runs for name, runs in curves.items()},
-        figures={"Learned mental rewards of the experts' pages": drawn},
+        figures={"Learned mental rewards of the recorded pages": drawn},
         verdict=verdict,
     )
     return record.to_dict()

@@ -1,4 +1,10 @@
-"""Records what satisfied users did: the demonstrations that a mental reward is learned from."""
+"""Records what users did while a policy learned: the demonstrations that a mental reward is learned from.
+
+MTRec keeps the sessions with a mean click-through rate above one half. In those hardly a page is skipped, so
+they say little about what users decline, and nothing about pages unlike them: a reward learned from them is
+free to be anything where a learner begins. Keeping every session is our sound form: the user, not the
+recommender, is the expert, whatever the page.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +24,7 @@ from rec_rl.experiments.training import TrainingSpec, build_algorithm
 
 RECORDING_ENVS = 512
 SESSIONS_PER_ENV = 10
+EVERY_SESSION = -1.0
 FEWEST_KEPT = 0.1
 """A snapshot of whose sessions fewer pass is left out."""
 
@@ -29,7 +36,8 @@ class ExpertSpec:
     Attributes:
         training: The run whose policy is recorded while it learns.
         num_trajectories: Sessions kept, over all snapshots.
-        min_ctr: A session is kept if its mean click-through rate is above this.
+        min_ctr: A session is kept if its mean click-through rate is above this; the paper's is .5, and
+            EVERY_SESSION keeps all.
         num_snapshots: Equally spaced moments of training at which the policy is recorded, so that the record
             holds skips as well as clicks.
     """
@@ -63,16 +71,21 @@ def record_experts(spec: ExpertSpec, on_progress: Callable[[int, int], None]) ->
 
     Args:
         spec: How.
-        on_progress: Called with (sessions kept, sessions wanted).
+        on_progress: Called with (done, total), in environment steps of training plus sessions kept.
     """
     algorithm = build_algorithm(spec.training)
     env = VirtualTaobaoVectorEnv(RECORDING_ENVS, weights=spec.training.weights)
     kept: list[_Sessions] = []
     num_kept = 0
+
+    def tell() -> None:
+        on_progress(algorithm.env_steps + num_kept, spec.training.steps + spec.num_trajectories)
+
     try:
         for snapshot in range(1, spec.num_snapshots + 1):
             while algorithm.env_steps < spec.training.steps * snapshot // spec.num_snapshots:
                 algorithm.train()
+                tell()
             share = (spec.num_trajectories - num_kept) // (spec.num_snapshots - snapshot + 1)
             rng = np.random.default_rng([spec.training.seed, snapshot])
             target = num_kept + share
@@ -84,13 +97,13 @@ def record_experts(spec: ExpertSpec, on_progress: Callable[[int, int], None]) ->
                 good = good[: target - num_kept]
                 kept.append(sessions.of_rows(np.isin(sessions.session, good)))
                 num_kept += len(good)
-                on_progress(num_kept, spec.num_trajectories)
+                tell()
     finally:
         algorithm.stop()
     if not kept:
         raise RecRLError(
-            f"no snapshot of the policy brought enough sessions with a click-through rate above {spec.min_ctr:g}: "
-            f"train it for more than {spec.training.steps:,} steps"
+            f"too few sessions had a click-through rate above {spec.min_ctr:g}: train the recorded policy "
+            f"for more than {spec.training.steps:,} steps"
         )
     return _transitions(kept)
 

@@ -20,7 +20,8 @@ def experts_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
     """Records experts.
 
     Args:
-        spec: {"training": a TrainingSpec's values, "num_trajectories", "path": the Parquet file to write}.
+        spec: {"training": a TrainingSpec's values, "num_trajectories", "min_ctr", "path": the Parquet file to
+            write}.
     """
     import torch
 
@@ -28,7 +29,9 @@ def experts_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
 
     torch.set_num_threads(1)
     experts = ExpertSpec(
-        training=TrainingSpec.from_plain(spec["training"]), num_trajectories=spec["num_trajectories"]
+        training=TrainingSpec.from_plain(spec["training"]),
+        num_trajectories=spec["num_trajectories"],
+        min_ctr=spec["min_ctr"],
     )
 
     def work(tell: Callable[[Event], None]) -> dict[str, Any]:

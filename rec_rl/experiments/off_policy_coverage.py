@@ -39,7 +39,7 @@ class Coverage:
 
 
 class _Life(NamedTuple):
-    """Sessions of a life, and the policy's log ratio at each request; arrays over requests are [users, requests]."""
+    """A life: level and depth of each session; session and log ratio of each request, [users, requests]."""
 
     level: Mapping[Task, Doubles]
     session: NDArray[np.int64]

@@ -26,6 +26,8 @@ from rec_rl.rewards import REWARD_METHODS
 
 EXPERT_SEED = 9_000
 """Of the recorded policy and the reward fits; no arm uses it."""
+MIN_CTR = 0.5
+"""Of an expert's session, as in the paper."""
 FIRST_SEED = 100
 """Seeds below belong to the search for settings."""
 EFFECT_STEPS = (10_000, 25_000, 50_000)
@@ -136,6 +138,7 @@ def learn_rewards(
     spec = {
         "training": asdict(training),
         "num_trajectories": num_trajectories,
+        "min_ctr": MIN_CTR,
         "path": str(folder / "experts.parquet"),
     }
     experts = run_trials(

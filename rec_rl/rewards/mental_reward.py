@@ -26,6 +26,8 @@ REWARD_METHODS: dict[str, type[IQLearnConfig] | type[QRIQLConfig] | type[Anchore
     "anchored": AnchoredConfig,
 }
 
+EXPOSED = "every skip is an item that the user was shown and declined, not a sampled negative"
+
 _KIND = "mental reward"
 
 
@@ -222,7 +224,7 @@ def fit_mental_reward(
         num_features=transitions.num_features,
         num_rows=len(training),
         data_hash=transitions.content_hash,
-        assumptions=config.assumptions,
+        assumptions=(EXPOSED, *config.assumptions),
         q_loss=q_loss,
         head_loss=head_loss,
         **_training_figures(head, training, targets.numpy(), config.discount),
