@@ -78,7 +78,8 @@ def fitted_q_evaluation(
         mean_policy += policy.sum(axis=0, dtype=np.float64)
         penalty += ridge * np.einsum("ij,ij->j", phi, phi, dtype=np.float64)
         num_rows += len(rows)
-    matrix += np.diag(penalty)
+    penalty[log.states.shape[1]] = 0  # the constant's
+    matrix += np.diag(np.maximum(penalty, 1e-6))  # a policy that takes no step leaves h1 and h2 at 0
     theta = np.linalg.solve(matrix, cross)
     density = np.linalg.solve(matrix.T, (1 - gamma) * mean_policy)
 

@@ -30,7 +30,7 @@ def test_fitted_behaviour_is_calibrated_where_the_logger_is_linear(log: SessionL
 
 @pytest.mark.parametrize(
     ("shift", "stretch", "reason"),
-    [(0.2, 1.0, "mean off by 0.50 sigma"), (0.0, 1.5, "deviation"), (0.0, 0.5, "within 1.96 sigma")],
+    [(0.2, 1.0, "mean off by 0.5"), (0.0, 1.5, "deviation"), (0.0, 0.5, "within 1.96 sigma")],
 )
 def test_wrong_behaviour_is_not_calibrated(log: SessionLog, shift: float, stretch: float, reason: str):
     wrong = GaussianBehaviour(

@@ -57,6 +57,7 @@ def test_table_refuses_no_seeds():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_table_is_inside_its_bands():
     table = run_table(seeds=(1,))
     missed = {miss["bar"].split(" ")[0] for miss in table["missed"]}
