@@ -17,13 +17,17 @@ from rec_rl.evaluation.intervals import mean_interval
 Curve = Sequence[Mapping[str, float]]
 """Evaluations in order: {"step", "ectr", ...}."""
 
+FIGURES = {"ectr": "eCTR", "satisfaction": "true satisfaction per page"}
+"""Figures of an evaluation that are drawn, with their names on the axis."""
+
+FEWEST_SEEDS_FOR_A_BAND = 3
+"""Student's interval of two values is twelve times their spread: it hides the curves it is about."""
+
 COLOURS = ("#3366aa", "#cc6633", "#55883b", "#8a4f9e", "#b33a3a", "#7a7a7a", "#2a9d9d", "#a68a1d")
 
 
-def training_curves(
-    curves: Mapping[str, Sequence[Curve]], metric: str = "ectr", label: str = "eCTR"
-) -> Figure:
-    """Mean over seeds with its 95 % interval, one line per arm (MTRec Fig. 2).
+def training_curves(curves: Mapping[str, Sequence[Curve]], metric: str, label: str) -> Figure:
+    """Mean over seeds, every seed as a thin line, and from three seeds on the 95 % interval (MTRec Fig. 2).
 
     Args:
         curves: Runs of every arm. Runs of one arm are evaluated at about the same steps.
@@ -33,15 +37,14 @@ def training_curves(
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for i, (name, runs) in enumerate(curves.items()):
         num_points = min(len(run) for run in runs)
-        if num_points == 0:
-            continue
         colour = COLOURS[i % len(COLOURS)]
         style = "-" if i < len(COLOURS) else "--"
         steps = np.mean([[point["step"] for point in run[:num_points]] for run in runs], axis=0)
         values = np.array([[point[metric] for point in run[:num_points]] for run in runs])
         estimates = [mean_interval(column) for column in values.T]
-        axes.plot(steps, [e.value for e in estimates], style, color=colour, label=name)
-        if len(runs) > 1:
+        axes.plot(steps, [e.value for e in estimates], style, color=colour, label=name, lw=2)
+        axes.plot(steps, values.T, style, color=colour, lw=0.6, alpha=0.6)
+        if len(runs) >= FEWEST_SEEDS_FOR_A_BAND:
             low, high = [e.low for e in estimates], [e.high for e in estimates]
             axes.fill_between(steps, np.clip(low, 0, 1), np.clip(high, 0, 1), color=colour, alpha=0.15, lw=0)
     axes.set(xlabel="environment steps", ylabel=label, ylim=(0, 1.02))
@@ -78,15 +81,14 @@ def save_training_curves(curves: Mapping[str, Sequence[Curve]], folder: Path) ->
     """
     families: dict[str, dict[str, Any]] = {}
     for name, runs in curves.items():
-        families.setdefault(name.split("/")[0], {})[name] = runs
+        if all(runs):
+            families.setdefault(name.split("/")[0], {})[name] = runs
     paths: dict[str, Path] = {}
     for family, members in families.items():
         stem = "".join(c if c.isalnum() else "-" for c in family)
-        paths[f"{family}: eCTR while training"] = folder / f"{stem}-ectr.png"
-        save(training_curves(members), paths[f"{family}: eCTR while training"])
-        knows = all("satisfaction" in point for runs in members.values() for run in runs for point in run)
-        if knows and any(run for runs in members.values() for run in runs):
-            paths[f"{family}: true satisfaction while training"] = folder / f"{stem}-satisfaction.png"
-            drawn = training_curves(members, "satisfaction", "true satisfaction per page")
-            save(drawn, paths[f"{family}: true satisfaction while training"])
+        for metric, label in FIGURES.items():
+            if all(metric in point for runs in members.values() for run in runs for point in run):
+                path = folder / f"{stem}-{metric}.png"
+                save(training_curves(members, metric, label), path)
+                paths[f"{family}: {label} while training"] = path
     return paths
