@@ -16,8 +16,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
-from rec_rl.data.behaviour import GaussianBehaviour, fit_behaviour
+from rec_rl.data.behaviour import GaussianBehaviour, fit_behaviour, gaussian_log_density
 from rec_rl.data.half import to_single
+from rec_rl.data.levels import session_levels
 from rec_rl.data.sessions import RequestReward, SessionLog
 from rec_rl.errors import CheckpointError, ConfigError, DatasetError
 
@@ -41,9 +42,9 @@ class SessionReplayVectorEnv(VectorEnv[Floats, Floats, NDArray[Any]]):
 
     Args:
         log: The histories. Its behaviour is fitted where it was not recorded.
-        reward: Scores the action taken; or the level of each session [num_sessions], paid with the
-            session's last request, NaN paying nothing.
         num_envs: Users at a time.
+        reward: Scores the action taken; or the level of each session [num_sessions], paid with the
+            session's last request, NaN paying nothing. By default the level of the mixture.
 
     Raises:
         ConfigError: If num_envs < 1.
@@ -52,7 +53,9 @@ class SessionReplayVectorEnv(VectorEnv[Floats, Floats, NDArray[Any]]):
 
     metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.NEXT_STEP}
 
-    def __init__(self, log: SessionLog, reward: RequestReward | NDArray[np.float64], num_envs: int) -> None:
+    def __init__(
+        self, log: SessionLog, num_envs: int, reward: RequestReward | NDArray[np.float64] | None = None
+    ) -> None:
         if num_envs < 1:
             raise ConfigError(f"num_envs must be >= 1, got {num_envs}")
         self.num_envs = num_envs
@@ -65,7 +68,9 @@ class SessionReplayVectorEnv(VectorEnv[Floats, Floats, NDArray[Any]]):
         if len(self._users) == 0:
             raise DatasetError("some user of the log must have >= 2 requests, none has")
         self._session = log.session_index
-        self._log_behaviour = self.behaviour.log_density(log.actions)
+        recorded = log.log_propensity
+        self._log_behaviour = self.behaviour.log_density(log.actions) if recorded is None else recorded
+        reward = session_levels(log).mixture if reward is None else reward
         self._reward = reward if callable(reward) else _paid_at_session_end(log, reward)
         self.single_observation_space = gym.spaces.Box(
             -LARGEST_STATE, LARGEST_STATE, (log.states.shape[1],), dtype=np.float32
@@ -165,15 +170,15 @@ class SessionReplayVectorEnv(VectorEnv[Floats, Floats, NDArray[Any]]):
         return self._reward[rows]
 
     def _infos(self, rows: NDArray[np.int64], taken: Floats) -> dict[str, Any]:
-        at_rows = GaussianBehaviour(mean=self.behaviour.mean[rows], scale=self.behaviour.scale)
-        session = self._session[rows]
+        session, logged = self._session[rows], self.log.actions[rows]
+        log_policy = gaussian_log_density(logged, taken, self.behaviour.scale)
         return {
             "user": self.log.session_users[session],
             "session": session,
             "request": rows,
-            "logged_action": self.log.actions[rows],
+            "logged_action": logged,
             "log_behaviour": self._log_behaviour[rows],
-            "log_ratio": at_rows.log_ratio(self.log.actions[rows], taken),
+            "log_ratio": log_policy - self._log_behaviour[rows],
         }
 
     def _positions(self, ids: ArrayLike) -> NDArray[np.int64]:
@@ -205,8 +210,8 @@ class SessionReplayEnv(gym.Env[Floats, Floats]):
         DatasetError: If no user of the log has two requests, or actions do not vary.
     """
 
-    def __init__(self, log: SessionLog, reward: RequestReward | NDArray[np.float64]) -> None:
-        self._replay = SessionReplayVectorEnv(log, reward, 1)
+    def __init__(self, log: SessionLog, reward: RequestReward | NDArray[np.float64] | None = None) -> None:
+        self._replay = SessionReplayVectorEnv(log, 1, reward)
         self._ended = True
         self.observation_space = self._replay.single_observation_space
         self.action_space = self._replay.single_action_space

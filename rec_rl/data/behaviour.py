@@ -10,7 +10,8 @@ from rec_rl.errors import DatasetError
 
 Floats = NDArray[np.float32]
 
-CHUNK = 1 << 16  # rows turned into float32 or float64 at a time
+CHUNK = 1 << 16  # rows turned into float32 at a time
+_HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,9 +153,6 @@ def with_constant(states: NDArray[np.floating], mean: Floats, sd: Floats) -> Flo
     np.subtract(to_single(states), mean, out=x[:, :-1])
     x[:, :-1] /= sd
     return x
-
-
-_HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
 
 
 def log_session_weights(

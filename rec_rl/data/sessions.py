@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rec_rl.data.behaviour import GaussianBehaviour
+from rec_rl.data.behaviour import GaussianBehaviour, gaussian_log_density
 from rec_rl.data.half import is_finite
 from rec_rl.data.hashing import content_hash
 from rec_rl.errors import DatasetError
@@ -123,6 +123,19 @@ class SessionLog:
         if self.behaviour_mean is None or self.behaviour_scale is None:
             return None
         return GaussianBehaviour(mean=self.behaviour_mean, scale=self.behaviour_scale)
+
+    def log_ratio(
+        self, target_mean: NDArray[np.float32], behaviour: GaussianBehaviour
+    ) -> NDArray[np.float32]:
+        """log pi(a|s) - log b(a|s) of each logged action, shape [n], for a policy served with the same noise.
+
+        Args:
+            target_mean: The policy's mean at each request, shape [n, A].
+            behaviour: Known or fitted. Its density stands for b where no propensity was recorded.
+        """
+        if self.log_propensity is None:
+            return behaviour.log_ratio(self.actions, target_mean)
+        return gaussian_log_density(self.actions, target_mean, behaviour.scale) - self.log_propensity
 
     @cached_property
     def content_hash(self) -> str:

@@ -21,7 +21,9 @@ _DTYPES = {
     "terminated": np.bool_,
     "truncated": np.bool_,
     "users": np.int64,
+    "feedback": np.float32,
 }
+_OPTIONAL = ("users", "feedback")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,8 @@ class UserTransitions:
         truncated: The record stopped while the user stayed; s' is kept and bootstraps. Shape [n], bool.
         users: Who acted, shape [n], int64; a user's rows in order of time. None where unknown. Splits keep
             users whole.
+        feedback: What the user said about the item: 0 regrets to 1 is glad, NaN where nothing was said.
+            Shape [n], float32; None where nobody was asked.
     """
 
     states: NDArray[np.float32]
@@ -47,6 +51,7 @@ class UserTransitions:
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     users: NDArray[np.int64] | None = None
+    feedback: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.states.ndim != 2 or 0 in self.states.shape:
@@ -66,6 +71,9 @@ class UserTransitions:
         if both.any():
             row = int(np.argmax(both))
             raise DatasetError(f"a row cannot be terminated and truncated, row {row} is both")
+        if self.feedback is not None and ((self.feedback < 0) | (self.feedback > 1)).any():
+            row = int(np.argmax((self.feedback < 0) | (self.feedback > 1)))
+            raise DatasetError(f"feedback must be in [0, 1] or NaN, row {row} has {self.feedback[row]:g}")
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -74,6 +82,11 @@ class UserTransitions:
     def num_features(self) -> int:
         """Width d of a state."""
         return int(self.states.shape[1])
+
+    @property
+    def has_feedback(self) -> bool:
+        """Whether any row has explicit feedback."""
+        return self.feedback is not None and not bool(np.isnan(self.feedback).all())
 
     @cached_property
     def content_hash(self) -> str:
@@ -126,7 +139,7 @@ class UserTransitions:
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"{path} cannot be read as Parquet: {error}") from error
         recorded = (table.schema.metadata or {}).get(b"content_hash", b"").decode()
-        required = [field.name for field in fields(cls) if field.name != "users"]
+        required = [field.name for field in fields(cls) if field.name not in _OPTIONAL]
         missing = [name for name in required if name not in table.column_names]
         if missing or not recorded:
             raise DatasetError(

@@ -157,8 +157,8 @@ def _statements(
     source = "fitted to the log" if calibration.estimated else "recorded by the serving layer"
     statements = [
         f"Behaviour {source}: {calibration.verdict}.",
-        f"NCIS, SNIPS and doubly robust estimates are {SUPPORTED} for policies up to {supported:.1f} sigma from "
-        f"the logger (D2 {supported**2:.1f}), and usable with {CAUTION} up to {usable:.1f}.",
+        f"NCIS, SNIPS and doubly robust estimates are {SUPPORTED} for policies up to {supported:.1f} sigma "
+        f"from the logger (D2 {supported**2:.1f}), and usable with {CAUTION} up to {usable:.1f}.",
         "They order policies. The level that a policy reaches online, no estimate from this log promises.",
     ]
     single = float((log.depths == 1).mean())

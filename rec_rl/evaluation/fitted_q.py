@@ -63,27 +63,14 @@ def fitted_q_evaluation(
     """
     if not 0 <= gamma < 1:
         raise ValueError(f"gamma must be in [0, 1), got {gamma}")
-    log_ratio = behaviour.log_ratio(log.actions, target_mean)
+    log_ratio = log.log_ratio(target_mean, behaviour)
     sessions = count_sessions(log_ratio, log.session_index, log.user_index, level)
     features = _Features(log, behaviour, target_mean, ~np.isnan(level)[log.session_index])
     rewards = np.zeros(len(log))
     rewards[log.session_starts + log.depths - 1] = np.nan_to_num(level - np.nanmean(level))
 
-    size = 2 * log.states.shape[1] + 3
-    matrix, cross, mean_policy = np.zeros((size, size)), np.zeros(size), np.zeros(size)
-    penalty, num_rows = np.zeros(size), 0
-    for rows, phi, policy, policy_next in features.blocks():
-        matrix += phi.T @ (phi - gamma * policy_next)
-        cross += phi.T @ rewards[rows].astype(np.float32)
-        mean_policy += policy.sum(axis=0, dtype=np.float64)
-        penalty += ridge * np.einsum("ij,ij->j", phi, phi, dtype=np.float64)
-        num_rows += len(rows)
-    penalty[log.states.shape[1]] = 0  # the constant's
-    matrix += np.diag(np.maximum(penalty, 1e-6))  # a policy that takes no step leaves h1 and h2 at 0
-    theta = np.linalg.solve(matrix, cross)
-    density = np.linalg.solve(matrix.T, (1 - gamma) * mean_policy)
-
-    earned = np.zeros(len(log))  # per request, its share of the value and of the error of theta
+    theta, density = _fixed_point(features, rewards, gamma=gamma, ridge=ridge)
+    earned = np.zeros(len(log))  # a request's share of the value, and of the error of theta
     for rows, phi, policy, policy_next in features.blocks():
         error = rewards[rows] - (phi - gamma * policy_next) @ theta
         earned[rows] = (1 - gamma) * (policy @ theta) + (phi @ density) * error
@@ -101,6 +88,8 @@ class _Features:
     def __init__(
         self, log: SessionLog, behaviour: GaussianBehaviour, target_mean: Floats, counted: NDArray[np.bool_]
     ) -> None:
+        self.constant = log.states.shape[1]  # column of phi
+        self.size = 2 * self.constant + 3
         self._log, self._counted = log, counted
         self._center, self._spread = column_moments(log.states)
         step = behaviour.step(target_mean)
@@ -120,6 +109,23 @@ class _Features:
             rows = here + block.start
             phi = _joined(x[here], along[rows], (along[rows] ** 2 - length2[rows]) / 2)
             yield rows, phi, policy[here], policy[here + 1]
+
+
+def _fixed_point(
+    features: _Features, rewards: Doubles, *, gamma: float, ridge: float
+) -> tuple[Doubles, Doubles]:
+    """theta, and the weights z with which an error e at phi moves the sum of (1 - gamma) V by z . phi e."""
+    matrix, penalty = np.zeros((features.size, features.size)), np.zeros(features.size)
+    cross, policy_sum = np.zeros(features.size), np.zeros(features.size)
+    for rows, phi, policy, policy_next in features.blocks():
+        matrix += phi.T @ (phi - gamma * policy_next)
+        cross += phi.T @ rewards[rows].astype(np.float32)
+        policy_sum += policy.sum(axis=0, dtype=np.float64)
+        penalty += ridge * np.einsum("ij,ij->j", phi, phi, dtype=np.float64)
+    penalty[features.constant] = 0
+    matrix += np.diag(np.maximum(penalty, 1e-6))  # a policy that takes no step leaves h1 and h2 at 0
+    policy_sum *= 1 - gamma
+    return np.linalg.solve(matrix, cross), np.linalg.solve(matrix.T, policy_sum)
 
 
 def _joined(x: Floats, first: Floats, second: Floats) -> Floats:

@@ -28,14 +28,14 @@ WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
 
 SUPPORTED, CAUTION, NOT_SUPPORTED = "SUPPORTED", "CAUTION", "NOT SUPPORTED"
 
-# Squared distance D2 per request and effective share of sessions beyond which a verdict is lowered once, or
-# twice.
+# Beyond the first bound a verdict is CAUTION, beyond the second NOT SUPPORTED.
 D2_BOUNDS = (4.0, 8.0)
 SHARE_BOUNDS = (0.2, 0.1)
 USER_BOUNDS = (50, 10)
+RATIO_BOUNDS = (0.1, 0.5)  # |mean ratio - 1|: the behaviour is wrong, or what has weight was never seen
+
 LARGEST_LOG = 600.0  # exp stays finite
 DRAWS_AT_A_TIME = 100
-RATIO_BOUNDS = (0.1, 0.5)  # |mean ratio - 1|: the behaviour is wrong, or what has weight was never seen
 
 
 class Support(NamedTuple):
@@ -155,7 +155,9 @@ def ncis(
     estimate = sessions.estimate(value, np.ones_like(value), draws=draws, seed=seed)
     if weighting != "density_product":
         return estimate
-    return replace(estimate, d2=None, verdict=f"{NOT_SUPPORTED}: densities change with the unit of the actions")
+    return replace(
+        estimate, d2=None, verdict=f"{NOT_SUPPORTED}: densities change with the unit of the actions"
+    )
 
 
 def snips(

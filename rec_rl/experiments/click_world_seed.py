@@ -68,7 +68,7 @@ def run_seed(seed: int, size: RunSize, progress: Progress) -> tuple[Metrics, str
     """The metrics of every arm and control, and the content hash of the log."""
     world = ClickWorld()
     log = world.simulate(size.num_users, seed=seed)
-    is_test = _held_out_rows(log, seed)
+    is_test = held_out_rows(log, seed)
     train, test = log.transitions.rows(~is_test), log.transitions.rows(is_test)
     models = {
         method: fit_mental_reward(
@@ -86,7 +86,7 @@ def run_seed(seed: int, size: RunSize, progress: Progress) -> tuple[Metrics, str
     rng = np.random.default_rng(seed)
     weights = _alignment_weights(models, train)
     scores = {
-        arm: _click_scores(
+        arm: click_scores(
             train,
             weight,
             test,
@@ -96,14 +96,15 @@ def run_seed(seed: int, size: RunSize, progress: Progress) -> tuple[Metrics, str
         )
         for arm, weight in weights.items()
     }
-    for arm, values in _click_metrics(scores, world, test, test_states, rng).items():
+    for arm, values in click_metrics(scores, world, test, test_states, rng).items():
         metrics[arm] = metrics.get(arm, {}) | values
     for name in ("difference_correlation", "satisfaction_auc"):
         metrics["qr_iql"][f"{name}_over_iq_learn"] = metrics["qr_iql"][name] - metrics["iq_learn"][name]
     return metrics, log.transitions.content_hash
 
 
-def _held_out_rows(log: ClickWorldLog, seed: int) -> NDArray[np.bool_]:
+def held_out_rows(log: ClickWorldLog, seed: int) -> NDArray[np.bool_]:
+    """A fifth of the users, as a mask over rows."""
     users = log.transitions.users
     assert users is not None
     num_users = int(users.max()) + 1
@@ -170,20 +171,21 @@ def _alignment_weights(
     """Dn of every click model on the training rows, shape [n] each."""
     weights = {"ce": np.zeros(len(train), dtype=np.float32)}
     for method, model in models.items():
-        weights[method] = _normalised(model.reward(train.states))
-    weights["shuffled"] = _normalised(ShuffledReward(models["anchored"].reward(train.states))(train.states))
+        weights[method] = normalised(model.reward(train.states))
+    weights["shuffled"] = normalised(ShuffledReward(models["anchored"].reward(train.states))(train.states))
     weights["placebo"] = np.ones(len(train), dtype=np.float32)
-    weights["q_difference"] = _normalised(models["anchored"].q(train.states))
+    weights["q_difference"] = normalised(models["anchored"].q(train.states))
     return weights
 
 
-def _normalised(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def normalised(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Dn of rewards [n, 2]: their difference in units of its own spread, clipped."""
     scale = float((values[:, 1] - values[:, 0]).std())
     weight: NDArray[np.float32] = normalised_difference(torch.from_numpy(values), scale).numpy()
     return weight
 
 
-def _click_scores(
+def click_scores(
     train: UserTransitions,
     weight: NDArray[np.float32],
     test: UserTransitions,
@@ -211,7 +213,7 @@ def _click_scores(
     return evaluate(network, test.states)
 
 
-def _click_metrics(
+def click_metrics(
     scores: dict[str, NDArray[np.float32]],
     world: ClickWorld,
     test: UserTransitions,

@@ -182,6 +182,32 @@ def anchored_loss(
     return AnchoredLosses(click=click, skip=torch.where(actions == 0, error.square(), 0.0))
 
 
+def feedback_loss(difference: Tensor, feedback: Tensor) -> Tensor:
+    """Cross-entropy of sigmoid(D) against what users said, 0 where they said nothing, per element.
+
+    D = r(s, click) - r0 is thereby a log-odds: at 0 as many are glad of a click as regret it. Behaviour gives
+    D up to what users perceive before they click; feedback tells it from what they think afterwards.
+
+    Args:
+        difference: D, shape [B].
+        feedback: 0 regrets to 1 is glad, NaN for none, shape [B].
+
+    Raises:
+        ValueError: If the shapes differ or feedback is outside [0, 1].
+    """
+    if difference.shape != feedback.shape or difference.ndim != 1:
+        raise ValueError(
+            "difference and feedback must share a shape [B], got "
+            f"{tuple(difference.shape)}, {tuple(feedback.shape)}"
+        )
+    given = ~feedback.isnan()
+    target = torch.where(given, feedback, 0.0)
+    if ((target < 0) | (target > 1)).any():
+        raise ValueError(f"feedback must be in [0, 1] or NaN, got {target.min():g}..{target.max():g}")
+    loss = functional.binary_cross_entropy_with_logits(difference, target, reduction="none")
+    return torch.where(given, loss, 0.0)
+
+
 def pinball_loss(error: Tensor, level: Tensor | float) -> Tensor:
     """tau * u where u >= 0, (tau - 1) * u where u < 0, per element.
 

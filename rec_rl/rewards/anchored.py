@@ -1,5 +1,8 @@
 """The anchored method: behaviour gives the click logit, a known reward of skipping gives the level.
 
+Explicit feedback on a few rows, where a log has it, then calibrates the reward of a click against that of
+skipping: behaviour rests on what users perceive before they click, feedback on what they think afterwards.
+
 Ours, after the anchor action of Geng et al. 2020 (deep PQR) and the inversion of Hotz and Miller 1993.
 """
 
@@ -21,15 +24,20 @@ class AnchoredConfig(SoftQConfig):
     Attributes:
         skip_reward: r0, the reward of skipping. Assumed, not learned.
         tau: Polyak rate of the target network, in (0, 1].
+        feedback_prior_sd: Standard deviation, before any feedback, of what one feature of the reward head may
+            add to the reward of a click, > 0. Without feedback nothing is added.
     """
 
     skip_reward: float = 0.0
     tau: float = 0.02
+    feedback_prior_sd: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.tau <= 1:
             raise ConfigError(f"tau must be in (0, 1], got {self.tau}")
+        if not self.feedback_prior_sd > 0:
+            raise ConfigError(f"feedback_prior_sd must be > 0, got {self.feedback_prior_sd}")
 
     @property
     def assumptions(self) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """A mental reward: fitted from user transitions, asked for rewards, saved and loaded (MTRec Sec. 4.2)."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from rec_rl.checkpoint import load_state, save_state
 from rec_rl.data.transitions import UserTransitions
-from rec_rl.errors import CheckpointError
+from rec_rl.errors import CheckpointError, ConfigError
 from rec_rl.rewards.anchored import AnchoredConfig
 from rec_rl.rewards.iq_learn import IQLearnConfig
 from rec_rl.rewards.qr_iql import QRIQLConfig
@@ -49,7 +50,8 @@ class FitRecord:
         level_gauge: Mean of y (1 - gamma (1-d)), training rows; 0 at the minimum of iq_learn and qr_iql.
         log_likelihood: Mean log pi(a|s), held-out rows.
         base_log_likelihood: The same of the training rows' click rate.
-        coverage_error: Of the quantile head on held-out rows, mean over levels.
+        coverage_error: Of the quantile head on held-out rows, mean over levels, before calibration.
+        num_feedback: Rows whose explicit feedback the reward was calibrated on.
     """
 
     method: str
@@ -67,6 +69,7 @@ class FitRecord:
     log_likelihood: float
     base_log_likelihood: float
     coverage_error: float
+    num_feedback: int = 0
 
 
 class MentalRewardModel:
@@ -76,6 +79,7 @@ class MentalRewardModel:
         config: Settings it was fitted with.
         record: Data and figures of the fit.
         q_network: The frozen Q.
+        reward_head: The frozen head on it.
     """
 
     def __init__(
@@ -84,18 +88,18 @@ class MentalRewardModel:
         self.config = config
         self.record = record
         self.q_network = q_network.eval().requires_grad_(False)
-        self._head = head.eval().requires_grad_(False)
+        self.reward_head = head.eval().requires_grad_(False)
 
     def reward(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
         """r*(s, skip) and r*(s, click), [n, d] to [n, 2]."""
-        return self._apply(self._head.reward, states)
+        return self._apply(self.reward_head.reward, states)
 
     def quantiles(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
         """Increasing quantiles of both rewards at the levels (2i - 1) / 2N, [n, d] to [n, 2, N].
 
         Their spread is the randomness of the next state: behaviour does not tell the spread of the reward.
         """
-        return self._apply(self._head.quantiles, states)
+        return self._apply(self.reward_head.quantiles, states)
 
     def q(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
         """Q(s, skip) and Q(s, click), [n, d] to [n, 2]."""
@@ -156,7 +160,7 @@ class MentalRewardModel:
         return model
 
     def _networks(self) -> dict[str, nn.Module]:
-        return {"q_network": self.q_network, "reward_head": self._head}
+        return {"q_network": self.q_network, "reward_head": self.reward_head}
 
     def _apply(
         self, function: Callable[[Tensor], Tensor], states: NDArray[np.float32]
@@ -176,6 +180,7 @@ def fit_mental_reward(
 ) -> MentalRewardModel:
     """Fits Q by the method of ``config``, freezes it, and fits the reward head on it.
 
+    The anchored reward is then calibrated on explicit feedback, where the transitions hold any.
     The same data, config and seed give the same model. torch's global generator is left as it was.
 
     Args:
@@ -217,6 +222,10 @@ def fit_mental_reward(
             config=config,
             on_step=report("head_loss", config.steps),
         )
+    reward_sd, difference_sd = _spread(head, training)
+    log_likelihood, base_log_likelihood, error = _held_out_figures(
+        network, head, held_out, float(training.actions.mean()), config
+    )
     record = FitRecord(
         method=next(name for name, kind in REWARD_METHODS.items() if kind is type(config)),
         seed=seed,
@@ -227,22 +236,65 @@ def fit_mental_reward(
         assumptions=(EXPOSED, *config.assumptions),
         q_loss=q_loss,
         head_loss=head_loss,
-        **_training_figures(head, training, targets.numpy(), config.discount),
-        **_held_out_figures(network, head, held_out, float(training.actions.mean()), config),
+        reward_sd=reward_sd,
+        difference_sd=difference_sd,
+        level_gauge=level_gauge(targets.numpy(), training.terminated, config.discount),
+        log_likelihood=log_likelihood,
+        base_log_likelihood=base_log_likelihood,
+        coverage_error=error,
     )
-    return MentalRewardModel(config, network, head, record)
+    model = MentalRewardModel(config, network, head, record)
+    if isinstance(config, AnchoredConfig) and training.has_feedback:
+        return calibrate_mental_reward(model, training)
+    return model
 
 
-def _training_figures(
-    head: RewardHead, rows: UserTransitions, targets: NDArray[np.float32], discount: float
-) -> dict[str, float]:
+def calibrate_mental_reward(model: MentalRewardModel, transitions: UserTransitions) -> MentalRewardModel:
+    """A copy of an anchored reward whose r(click) - r(skip) agrees with what users said.
+
+    Q and the policy stay: they are about what users do. Feedback also on skipped rows (hides) counts.
+
+    Args:
+        model: Fitted by the anchored method, not calibrated before.
+        transitions: Rows that it was fitted on, or alike, some of them with feedback.
+
+    Raises:
+        ConfigError: If the model is of another method or calibrated, or there is no feedback.
+    """
+    if not isinstance(model.config, AnchoredConfig):
+        raise ConfigError(f"explicit feedback calibrates the reward anchored, got {model.record.method}")
+    if model.record.num_feedback:
+        raise ConfigError(f"the reward is calibrated on {model.record.num_feedback} rows already")
+    if transitions.feedback is None or not transitions.has_feedback:
+        raise ConfigError("there is no explicit feedback to calibrate the reward on")
+    given = ~np.isnan(transitions.feedback)
+    head = deepcopy(model.reward_head)
+    head.calibrate(
+        torch.from_numpy(transitions.states[given]),
+        torch.from_numpy(transitions.feedback[given]),
+        prior_sd=model.config.feedback_prior_sd,
+    )
+    num_feedback = int(given.sum())
+    said = (
+        f"explicit feedback on {num_feedback:,} of {len(given):,} rows ({num_feedback / len(given):.2%}) "
+        "says what users think of a click afterwards, and the users who gave it are like the others"
+    )
+    reward_sd, difference_sd = _spread(head, transitions)
+    record = replace(
+        model.record,
+        num_feedback=num_feedback,
+        assumptions=(*model.record.assumptions, said),
+        reward_sd=reward_sd,
+        difference_sd=difference_sd,
+    )
+    return MentalRewardModel(model.config, model.q_network, head, record)
+
+
+def _spread(head: RewardHead, rows: UserTransitions) -> tuple[float, float]:
+    """Deviations of r*(s, a) at the action taken and of r*(s, click) - r*(s, skip)."""
     rewards = evaluate(head.reward, rows.states)
     taken = rewards[np.arange(len(rows)), rows.actions]
-    return {
-        "reward_sd": float(taken.std()),
-        "difference_sd": float((rewards[:, 1] - rewards[:, 0]).std()),
-        "level_gauge": level_gauge(targets, rows.terminated, discount),
-    }
+    return float(taken.std()), float((rewards[:, 1] - rewards[:, 0]).std())
 
 
 def _held_out_figures(
@@ -251,15 +303,16 @@ def _held_out_figures(
     rows: UserTransitions,
     click_rate: float,
     config: MentalRewardConfig,
-) -> dict[str, float]:
+) -> tuple[float, float, float]:
+    """Mean log pi(a|s), that of the click rate, and the error of the quantiles' coverage."""
     log_policy = evaluate(lambda x: network(x).log_softmax(dim=1), rows.states)
     targets = reward_targets(network, Batch.of(rows), config).numpy()
     base = np.where(rows.actions == 1, click_rate, 1 - click_rate)
-    return {
-        "log_likelihood": float(log_policy[np.arange(len(rows)), rows.actions].mean()),
-        "base_log_likelihood": float(np.log(np.maximum(base, 1e-12)).mean()),
-        "coverage_error": coverage_error(evaluate(head.quantiles, rows.states), rows.actions, targets),
-    }
+    return (
+        float(log_policy[np.arange(len(rows)), rows.actions].mean()),
+        float(np.log(np.maximum(base, 1e-12)).mean()),
+        coverage_error(evaluate(head.quantiles, rows.states), rows.actions, targets),
+    )
 
 
 def level_gauge(rewards: NDArray[np.float32], terminated: NDArray[np.bool_], discount: float) -> float:

@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,21 @@ def test_replay_reports_the_behaviours_density_and_the_ratio():
     assert info["log_ratio"] == pytest.approx(0.5 * (z_b @ z_b - z_pi @ z_pi), rel=1e-4)
 
 
+def test_replay_pays_the_mixture_by_default_and_trusts_recorded_propensities():
+    recorded = replace(LOG, log_propensity=np.full(len(LOG), -2.0, np.float32))
+    env, plain = SessionReplayEnv(recorded), SessionReplayEnv(LOG, LEVEL)
+    for one in (env, plain):
+        one.reset(options={"user": 2})
+    for _ in range(29):
+        action = LOG.actions[0]
+        _, reward, _, _, info = env.step(action)
+        _, expected, _, _, other = plain.step(action)
+        assert reward == expected
+        assert info["log_behaviour"] == -2
+        log_policy = other["log_ratio"] + other["log_behaviour"]
+        assert info["log_ratio"] == pytest.approx(log_policy + 2, abs=1e-4)
+
+
 def test_replay_scores_the_action_taken_with_a_reward_model():
     env = SessionReplayEnv(LOG, lambda states, actions: states[:, 0].astype(np.float32) + actions.sum(axis=1))
     env.reset(options={"user": 1})
@@ -63,7 +79,7 @@ def test_replay_scores_the_action_taken_with_a_reward_model():
 
 
 def test_vector_rollout_yields_the_logs_ncis():
-    env = SessionReplayVectorEnv(LOG, LEVEL, 4)
+    env = SessionReplayVectorEnv(LOG, 4, LEVEL)
     env.reset(seed=0)
     means = RECORD.policy_means["taste"]
     found: dict[str, list[np.ndarray]] = {"log_ratio": [], "session": [], "user": []}
@@ -82,7 +98,7 @@ def test_vector_rollout_yields_the_logs_ncis():
 
 
 def test_vector_replay_resets_after_truncation_and_masks_that_step():
-    env = SessionReplayVectorEnv(LOG, LEVEL, 2)
+    env = SessionReplayVectorEnv(LOG, 2, LEVEL)
     env.reset(seed=1)
     for _ in range(29):
         *_, truncated, infos = env.step(np.zeros((2, 8)))
@@ -97,25 +113,25 @@ def test_vector_replay_resets_after_truncation_and_masks_that_step():
 
 
 def test_vector_replay_goes_on_from_its_state():
-    env = SessionReplayVectorEnv(LOG, LEVEL, 3)
+    env = SessionReplayVectorEnv(LOG, 3, LEVEL)
     env.reset(seed=2)
     for _ in range(20):
         env.step(np.zeros((3, 8)))
     state = env.get_state()
     expected = [env.step(np.zeros((3, 8)))[0] for _ in range(40)]
-    other = SessionReplayVectorEnv(LOG, LEVEL, 3)
+    other = SessionReplayVectorEnv(LOG, 3, LEVEL)
     other.set_state(state)
     for obs in expected:
         np.testing.assert_array_equal(obs, other.step(np.zeros((3, 8)))[0])
     with pytest.raises(CheckpointError, match="3 environments, expected 2"):
-        SessionReplayVectorEnv(LOG, LEVEL, 2).set_state(state)
+        SessionReplayVectorEnv(LOG, 2, LEVEL).set_state(state)
     few = LOG.of_users(np.arange(12) < 5)
-    with pytest.raises(CheckpointError, match="another|other than"):
-        SessionReplayVectorEnv(few, session_levels(few).mixture, 3).set_state(state)
+    with pytest.raises(CheckpointError, match="other than this one"):
+        SessionReplayVectorEnv(few, 3, session_levels(few).mixture).set_state(state)
 
 
 def test_replay_refuses_what_it_cannot_do():
-    env = SessionReplayVectorEnv(LOG, LEVEL, 2)
+    env = SessionReplayVectorEnv(LOG, 2, LEVEL)
     with pytest.raises(ResetNeeded):
         env.step(np.zeros((2, 8)))
     env.reset(seed=0)
@@ -126,7 +142,7 @@ def test_replay_refuses_what_it_cannot_do():
     with pytest.raises(ConfigError, match="99 is not"):
         env.reset(options={"users": [99, 0]})
     with pytest.raises(ValueError, match="levels must have shape"):
-        SessionReplayVectorEnv(LOG, LEVEL[:-1], 2)
+        SessionReplayVectorEnv(LOG, 2, LEVEL[:-1])
     single = record_log(SessionWorld(3, 0), 1).log
     with pytest.raises(DatasetError, match=">= 2 requests"):
-        SessionReplayVectorEnv(single, np.full(3, np.nan), 1)
+        SessionReplayVectorEnv(single, 1, np.full(3, np.nan))

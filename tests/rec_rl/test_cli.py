@@ -28,7 +28,7 @@ def test_help_lists_the_commands_without_heavy_imports(tmp_path: Path):
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    for command in ("demo", "train", "evaluate", "reward", "table", "report", "data"):
+    for command in ("demo", "train", "evaluate", "reward", "ctr", "table", "report", "data"):
         assert f"  {command} " in done.stdout
     assert "heavy: []" in done.stdout
 

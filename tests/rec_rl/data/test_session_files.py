@@ -83,9 +83,8 @@ def test_load_names_what_breaks_the_schema(tmp_path: Path, changes: dict[str, ob
 def test_load_refuses_a_missing_an_empty_and_an_altered_file(tmp_path: Path):
     with pytest.raises(DatasetError, match="cannot be read"):
         load_log(tmp_path / "none.parquet")
+    pq.write_table(pa.table(plain_columns()).slice(0, 0), tmp_path / "empty.parquet")
     with pytest.raises(DatasetError, match="no rows"):
-        empty = pa.table(plain_columns()).slice(0, 0)
-        pq.write_table(empty, tmp_path / "empty.parquet")
         load_log(tmp_path / "empty.parquet")
     save_log(LOG, tmp_path / "log.parquet")
     table = pq.read_table(tmp_path / "log.parquet")

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rec_rl.data.behaviour import GaussianBehaviour
 from rec_rl.data.levels import (
     UserAverages,
     level_of_depth,
@@ -94,6 +95,17 @@ def test_split_keeps_users_whole():
         log.split(0.1, seed=0)
 
 
+def test_log_ratio_uses_recorded_propensities_where_there_are_any():
+    behaviour = GaussianBehaviour(mean=np.zeros((10, 2), np.float32), scale=np.ones(2, np.float32))
+    target = np.full((10, 2), 0.5, np.float32)
+    plain, recorded = small_log(), small_log(log_propensity=np.full(10, -3, np.float32))
+    np.testing.assert_array_equal(
+        plain.log_ratio(target, behaviour), behaviour.log_ratio(plain.actions, target)
+    )
+    expected = plain.log_ratio(target, behaviour) + behaviour.log_density(plain.actions) + 3
+    np.testing.assert_allclose(recorded.log_ratio(target, behaviour), expected, atol=1e-5)
+
+
 def test_user_blocks_hold_whole_users_and_all_rows():
     log = small_log()
     assert list(log.user_blocks(7)) == [slice(0, 6), slice(6, 10)]
@@ -111,7 +123,7 @@ def test_content_hash_follows_every_column():
 
 
 def test_three_million_transitions_fit():
-    """States are stored once, in float16: 245 + 8 columns of 3M requests in 1.7 GB with every time and mean."""
+    """States are stored once, in float16: 245 + 8 columns with times and means in 1.7 GB."""
     log = small_log()
     per_request = 245 * 2 + 8 * 4 + 8 * 4 + 8  # state, action, behaviour mean, time
     assert 3e6 * (per_request + 16 / 8) < 1.7e9  # and two int64 per session of 8 requests

@@ -23,13 +23,18 @@ def transitions() -> UserTransitions:
 
 
 def test_transitions_come_back_from_disk_as_they_were(transitions: UserTransitions, tmp_path: Path):
-    for name, data in (("with", transitions), ("without", replace(transitions, users=None))):
+    rated = replace(transitions, feedback=np.array([np.nan] * 9 + [0.5], np.float32))
+    anonymous = replace(transitions, users=None)
+    assert len({data.content_hash for data in (transitions, rated, anonymous)}) == 3
+    for name, data in (("with", transitions), ("without", anonymous), ("rated", rated)):
         path = tmp_path / "deep" / f"{name}.parquet"
         data.save(path)
         loaded = UserTransitions.load(path)
         assert loaded.content_hash == data.content_hash
         np.testing.assert_array_equal(loaded.next_states, data.next_states)
         assert (loaded.users is None) == (data.users is None)
+        assert (loaded.feedback is None) == (data.feedback is None)
+        assert data.feedback is None or np.array_equal(loaded.feedback, data.feedback, equal_nan=True)
         assert [file.name for file in path.parent.iterdir() if file.name.startswith(".")] == []
 
 
@@ -81,6 +86,10 @@ def test_split_refuses_an_empty_side(transitions: UserTransitions):
         ({"actions": np.full(10, 2)}, r"actions must be 0 \(skip\) or 1 \(click\), got 2"),
         ({"terminated": np.ones(10)}, "terminated must be bool"),
         ({"terminated": np.ones(10, bool)}, "row 5 is both"),
+        (
+            {"feedback": np.array([np.nan] * 8 + [1, 4], np.float32)},
+            r"feedback must be in \[0, 1\] or NaN, row 9 has 4",
+        ),
         ({"users": np.zeros(9, np.int64)}, r"users must be int64 of shape \(10,\)"),
     ],
 )

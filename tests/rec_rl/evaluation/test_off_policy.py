@@ -117,7 +117,7 @@ def test_a_collapsed_policy_is_refused(record: Record):
         estimate = estimator(*columns(record, "far"))
         assert estimate.d2 > 50
         assert estimate.verdict.startswith(NOT_SUPPORTED)
-        with pytest.raises(UnsupportedEstimateError, match="D2 .* above 8"):
+        with pytest.raises(UnsupportedEstimateError, match=r"D2 .* above 8"):
             require_support(estimate)
     near = ncis(*columns(record, "taste"))
     assert require_support(near) is near
@@ -166,7 +166,7 @@ def test_intervals_are_a_bootstrap_of_users(record: Record):
     arguments = columns(record, "taste")
     first, again, other = (ncis(*arguments, seed=seed) for seed in (0, 0, 1))
     assert (first.low, first.high) == (again.low, again.high) != (other.low, other.high)
-    log_ratio, session, user, level = arguments
+    log_ratio, session, _, level = arguments
     weight = np.minimum(np.exp(log_ratio), 10)
     length = np.bincount(session)
     weights = np.bincount(session, weight) / length

@@ -37,21 +37,24 @@ def test_coverage_study_counts_draws():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_estimates_order_policies_as_their_online_values_do():
-    study = truth_study(num_users=2000, estimators=("ncis", "ncis, session product", "advantage"))
+    study = truth_study(seed=2, estimators=("ncis", "ncis, session product", "advantage"))
     assert len(study.policies) >= 24
     default, printed = study.spearman["ncis"], study.spearman["ncis, session product"]
     assert default["depth"] >= 0.85
     assert default["frequency"] >= 0.95
     assert default["mixture"] >= 0.75
+    assert study.policies[-1].support.d2 > 50
     assert printed["depth"] < 0.3
-    assert study.spearman["advantage"]["mixture"] >= 0.85
+    assert min(study.spearman["advantage"].values()) >= 0.9
     for policy in study.policies:
         for estimates in policy.estimates.values():
             assert all(e.d2 <= 50 or e.verdict != SUPPORTED for e in estimates.values())
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_intervals_hold_what_they_are_of():
     for found in coverage_study(("taste 0.5", "click 1"), num_draws=200, users_per_draw=100):
         assert found.supported > 0.9

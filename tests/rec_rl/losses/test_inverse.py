@@ -7,6 +7,7 @@ from torch import Tensor
 from rec_rl.losses.inverse import (
     anchored_loss,
     at_action,
+    feedback_loss,
     implied_reward,
     iq_learn_loss,
     non_crossing_quantiles,
@@ -229,3 +230,30 @@ def test_non_crossing_quantiles_by_hand():
 def test_non_crossing_quantiles_never_cross():
     outputs = 20 * torch.randn(100, 2, 10, generator=torch.Generator().manual_seed(0))
     assert (non_crossing_quantiles(outputs).diff(dim=-1) >= 0).all()
+
+
+def test_feedback_loss_by_hand():
+    difference = torch.tensor([math.log(3), math.log(3), 0.0, 7.0], dtype=torch.float64, requires_grad=True)
+    feedback = torch.tensor([1.0, 0.25, 0.5, math.nan], dtype=torch.float64)
+    loss = feedback_loss(difference, feedback)
+    # sigmoid = 3/4: -log 3/4, then -(1/4 log 3/4 + 3/4 log 1/4); sigmoid = 1/2: log 2; nothing said: 0
+    expected = [0.287682, 1.111641, 0.693147, 0.0]
+    torch.testing.assert_close(loss.detach(), torch.tensor(expected, dtype=torch.float64), atol=1e-6, rtol=0)
+    loss.sum().backward()
+    # sigmoid - feedback, and nothing where nothing was said
+    gradient = torch.tensor([-0.25, 0.5, 0.0, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(difference.grad, gradient)
+
+
+def test_feedback_loss_is_least_at_the_log_odds_of_being_glad():
+    level = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    feedback = torch.tensor([1, 1, 1, 0, math.nan], dtype=torch.float64)
+    minimise([level], lambda: feedback_loss(level.expand(5), feedback).sum())
+    assert level.item() == pytest.approx(math.log(3), abs=1e-6)
+
+
+def test_feedback_loss_refuses_other_shapes_and_stars():
+    with pytest.raises(ValueError, match=r"\(3,\), \(3, 1\)"):
+        feedback_loss(torch.zeros(3), torch.zeros(3, 1))
+    with pytest.raises(ValueError, match=r"in \[0, 1\] or NaN, got 0..5"):
+        feedback_loss(torch.zeros(3), torch.tensor([0.0, 5.0, math.nan]))

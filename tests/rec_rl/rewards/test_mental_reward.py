@@ -17,7 +17,7 @@ from rec_rl.rewards import (
     QRIQLConfig,
     fit_mental_reward,
 )
-from rec_rl.rewards.mental_reward import level_gauge
+from rec_rl.rewards.mental_reward import calibrate_mental_reward, level_gauge
 
 METHODS = sorted(REWARD_METHODS)
 
@@ -174,6 +174,74 @@ def test_load_and_save_refuse_foreign_and_corrupt_folders(training_log: ClickWor
         MentalRewardModel.load(tmp_path / "model")
 
 
+def rated(world: ClickWorld, log: ClickWorldLog, share: float) -> UserTransitions:
+    """Some clicked rows on which users say what they think in truth B."""
+    rows = log.transitions
+    asked = (rows.actions == 1) & (np.random.default_rng(0).random(len(rows)) < share)
+    glad = world.mean_reward("B")[log.states, 1] > 0
+    return replace(rows, feedback=np.where(asked, glad, np.nan).astype(np.float32))
+
+
+def test_a_little_feedback_tells_the_anchored_reward_of_the_lure(
+    models: dict[str, MentalRewardModel],
+    world: ClickWorld,
+    training_log: ClickWorldLog,
+    fresh_log: ClickWorldLog,
+):
+    before = models["anchored"]
+    rows = rated(world, training_log, 0.1)
+    after = calibrate_mental_reward(before, rows)
+    states = fresh_log.transitions.states
+    truth = np.diff(world.mean_reward("B")[fresh_log.states], axis=1)[:, 0]
+
+    def correlation(model: MentalRewardModel) -> float:
+        return float(np.corrcoef(np.diff(model.reward(states), axis=1)[:, 0], truth)[0, 1])
+
+    assert correlation(before) < 0.5
+    assert correlation(after) > 0.57
+    np.testing.assert_array_equal(after.q(states), before.q(states))
+    assert after.record.num_feedback == np.isfinite(rows.feedback).sum()
+    assert "explicit feedback on" in after.record.assumptions[-1]
+    assert (before.record.num_feedback, before.record.difference_sd) != (
+        after.record.num_feedback,
+        after.record.difference_sd,
+    )
+
+
+def test_a_fit_uses_feedback_of_its_training_users_and_only_where_there_is_some(
+    world: ClickWorld, training_log: ClickWorldLog, tmp_path: Path
+):
+    rows = rated(world, training_log, 0.2).rows(np.arange(2000))
+    silent = replace(rows, feedback=np.full(2000, np.nan, np.float32))
+    behaviour, unused = (
+        fit_mental_reward(r, tiny("anchored")) for r in (replace(rows, feedback=None), silent)
+    )
+    np.testing.assert_array_equal(behaviour.reward(rows.states), unused.reward(rows.states))
+    assert unused.record.num_feedback == 0
+    model = fit_mental_reward(rows, tiny("anchored"))
+    assert 0 < model.record.num_feedback < np.isfinite(rows.feedback).sum()
+    training = rows.split(model.config.held_out_share, seed=0)[0]
+    again = calibrate_mental_reward(behaviour, training)
+    np.testing.assert_array_equal(again.reward(rows.states), model.reward(rows.states))
+    model.save(tmp_path / "model")
+    loaded = MentalRewardModel.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.reward(rows.states), model.reward(rows.states))
+    assert loaded.record == model.record
+    assert fit_mental_reward(rows, tiny("iq_learn")).record.num_feedback == 0
+
+
+def test_calibration_refuses_other_methods_and_silent_rows(
+    models: dict[str, MentalRewardModel], world: ClickWorld, training_log: ClickWorldLog
+):
+    rows = rated(world, training_log, 0.1)
+    with pytest.raises(ConfigError, match="calibrates the reward anchored, got qr_iql"):
+        calibrate_mental_reward(models["qr_iql"], rows)
+    with pytest.raises(ConfigError, match="no explicit feedback"):
+        calibrate_mental_reward(models["anchored"], training_log.transitions)
+    with pytest.raises(ConfigError, match="rows already"):
+        calibrate_mental_reward(calibrate_mental_reward(models["anchored"], rows), rows)
+
+
 class Squares(nn.Module):
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         return states.square()
@@ -216,6 +284,7 @@ def test_features_that_never_change_are_no_harm():
         (QRIQLConfig, {"num_quantiles": 0}, "num_quantiles must be >= 1, got 0"),
         (QRIQLConfig, {"held_out_share": 0.0}, r"held_out_share must be in \(0, 1\), got 0.0"),
         (AnchoredConfig, {"tau": 0.0}, r"tau must be in \(0, 1\], got 0.0"),
+        (AnchoredConfig, {"feedback_prior_sd": 0.0}, "feedback_prior_sd must be > 0, got 0.0"),
         (AnchoredConfig, {"hidden_sizes": ()}, "hidden_sizes must be one or more"),
         (AnchoredConfig, {"learning_rate": -1.0}, "learning_rate must be > 0, got -1.0"),
     ],
