@@ -300,7 +300,7 @@ def _bootstrap_of_ratio(
     sample = np.empty(draws)
     for start in range(0, draws, DRAWS_AT_A_TIME):
         size = min(DRAWS_AT_A_TIME, draws - start)
-        times = rng.multinomial(n, np.full(n, 1 / n), size)
-        sample[start : start + size] = (times @ numerator) / (times @ denominator)
+        units = rng.integers(0, n, (size, n))
+        sample[start : start + size] = numerator[units].sum(axis=1) / denominator[units].sum(axis=1)
     low, high = np.quantile(sample, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
     return float(numerator.sum() / denominator.sum()), float(low), float(high)
