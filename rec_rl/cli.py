@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from rec_rl.commands import ctr, data, demo, evaluate, report, reward, table, train
+from rec_rl.commands import ctr, data, demo, evaluate, report, reward, tables, train
 from rec_rl.errors import RecRLError
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
 app.add_typer(reward.app, name="reward")
 app.add_typer(ctr.app, name="ctr")
-app.add_typer(table.app, name="table")
+app.add_typer(tables.app, name="table")
 app.add_typer(data.app, name="data")
 
 

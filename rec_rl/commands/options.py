@@ -20,6 +20,7 @@ Weights = Annotated[
     ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder in which runs are kept.")]
+NumSeeds = Annotated[int, typer.Option("--seeds", help="Runs of every arm.", min=1)]
 
 
 def chosen_weights(weights: str | None) -> str:
@@ -69,3 +70,20 @@ def estimate_text(metric: dict[str, Any] | None, digits: int = 3) -> str:
     if metric.get("low") is None or metric.get("high") is None:
         return text
     return f"{text} [{metric['low']:,.{digits}f}, {metric['high']:,.{digits}f}]"
+
+
+def print_record(record: dict[str, Any], as_json: bool) -> None:
+    """A record on stdout: as one JSON object, or as a table of its arms with what was missed and noted."""
+    if as_json:
+        print_json(record)
+        return
+    arms = record["arms"] | {f"{name} (control)": arm for name, arm in record["controls"].items()}
+    metrics = list(dict.fromkeys(metric for arm in arms.values() for metric in arm["metrics"]))
+    rows = [(name, *(estimate_text(arm["metrics"].get(m)) for m in metrics)) for name, arm in arms.items()]
+    print_table(record["command"], ("arm", *metrics), rows)
+    for name, metric in record["metrics"].items():
+        print(f"{name}: {estimate_text(metric)}")
+    for miss in record["missed"]:
+        print(f"missed: {miss['bar']}: {miss['value']}")
+    for note in record["notes"]:
+        print(note)
