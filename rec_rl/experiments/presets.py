@@ -30,7 +30,7 @@ PLAIN: dict[str, dict[str, Any]] = {
 }
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "sac": {"reward_utility": "quartic", "balanced_fraction": 0.25, "initial_alpha": 0.1},
+    "sac": {"reward_utility": "quartic", "balanced_fraction": 0.25},
     "ppo": {"reward_utility": "quartic", "self_imitation_weight": 0.3, "initial_log_std": -1.0},
 }
 """What an arm "with options" has over PLAIN."""

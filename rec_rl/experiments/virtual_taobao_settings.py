@@ -16,7 +16,7 @@ from rec_rl.progress import Progress
 
 GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
     "sac": ({}, {"target_entropy": -27.0}, {"initial_alpha": 0.1}),
-    "sac+options": ({}, {"initial_alpha": 1.0}, {"batch_size": 128, "updates_per_round": 1}),
+    "sac+options": ({}, {"initial_alpha": 0.1}, {"batch_size": 128, "updates_per_round": 1}),
     "ppo": ({}, {"initial_log_std": -1.0}, {"num_passes": 10}),
     "ppo+options": ({}, {"initial_log_std": -1.5}, {"self_imitation_weight": 0.1}),
 }
