@@ -40,7 +40,7 @@ def demo(
     if as_json:
         print_json(record)
         return
-    arms = record["arms"] | {f"{name} (control)": arm for name, arm in record["controls"].items()}
+    arms = record["arms"] | record["controls"]
     metrics = list(next(iter(record["arms"].values()))["metrics"])
     rows = [(name, *(estimate_text(arm["metrics"].get(m)) for m in metrics)) for name, arm in arms.items()]
     print_table(f"SAC on Virtual Taobao ({weights}), {steps:,} steps, 2 seeds", ("arm", *metrics), rows)

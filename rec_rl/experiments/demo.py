@@ -2,13 +2,15 @@
 
 import shutil
 import time
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from envs.virtual_taobao_networks import VirtualTaobaoNetworks
 from rec_rl.data.transitions import UserTransitions
 from rec_rl.evaluation.intervals import Estimate, mean_interval, paired_difference
 from rec_rl.experiments.experts import EVERY_SESSION
@@ -22,13 +24,19 @@ from rec_rl.report.figures import histogram, save
 from rec_rl.report.page import write_report
 from rec_rl.rewards import MentalRewardModel
 
-METHOD, MODE, KAPPA = "qr_iql", "difference", 0.2
+MODE, KAPPA = "difference", 0.5
+CLICKS, FEEDBACK = "qr_iql", "anchored"
+"""The methods that learn from clicks alone, and from clicks and what a few users say."""
+FEEDBACK_SHARE = 0.05
+"""Of the pages with a click: users say how glad they are of it, where the networks know."""
 SETTINGS = PLAIN["sac"] | {"initial_alpha": 0.1}
 """A low first temperature learns the synthetic users within the demonstration's steps."""
 NUM_SEEDS = 2
-RECORDED_STEPS, NUM_SESSIONS = 10_000, 6_000
+RECORDED_STEPS, NUM_SESSIONS, NOISE_SCALE = 10_000, 6_000, 2.0
 FIT = {"steps": 600, "head_steps": 300, "batch_size": 1_000}
 HISTOGRAM_ROWS = 5_000
+
+CONTROL = "shuffled reward (control)"
 
 
 def run_demo(
@@ -37,7 +45,8 @@ def run_demo(
     """Runs the demonstration anew in ``folder`` and returns its record.
 
     Args:
-        weights: Folder of the published networks, or "synthetic".
+        weights: Folder of the published networks, or "synthetic". The published ones know no satisfaction, so
+            that nobody there can say how glad a page made them.
         steps: Environment steps of every run.
         seed: First of the two seeds; the experts have one of their own.
         folder: Emptied first.
@@ -47,29 +56,15 @@ def run_demo(
     started = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     run = partial(run_trials, store=folder / "trials", on_event=partial(_show, progress))
-    expert_training = TrainingSpec(
-        algorithm="sac", settings=SETTINGS, weights=weights, steps=RECORDED_STEPS, seed=seed + 9_000
-    )
-    expert_spec = {
-        "training": asdict(expert_training),
-        "num_trajectories": NUM_SESSIONS,
-        "min_ctr": EVERY_SESSION,
-        "path": str(folder / "experts.parquet"),
-    }
-    experts = run(experts_trial, {"record sessions": expert_spec})["record sessions"]
-    fit_spec = {
-        "method": METHOD,
-        "settings": FIT,
-        "seed": seed,
-        "experts": experts["path"],
-        "data_hash": experts["data_hash"],
-        "path": str(folder / "reward"),
-    }
-    fit = run(reward_trial, {"learn the mental reward": fit_spec})["learn the mental reward"]
+    asks = VirtualTaobaoNetworks.load(weights).satisfaction is not None
+    experts = _record_experts(run, folder, weights, seed, FEEDBACK_SHARE if asks else 0.0)
+    fits = _learn_rewards(run, folder, experts, seed, (CLICKS, FEEDBACK) if asks else (CLICKS,))
+    shaping = {method: Shaping(reward=fit["path"], kappa=KAPPA, mode=MODE) for method, fit in fits.items()}
     arms = {
         "clicks alone": None,
-        "with mental reward": Shaping(reward=fit["path"], kappa=KAPPA, mode=MODE),
-        "with shuffled reward": Shaping(reward=fit["path"], kappa=KAPPA, mode=MODE, shuffled=True),
+        "mental reward from clicks": shaping[CLICKS],
+        **({"mental reward with feedback": shaping[FEEDBACK]} if asks else {}),
+        CONTROL: replace(shaping[FEEDBACK if asks else CLICKS], shuffled=True),
     }
     seeds = [seed + i for i in range(NUM_SEEDS)]
     specs = {
@@ -92,7 +87,7 @@ def run_demo(
     results = run(train_trial, specs)
     by_arm = {name: [results[f"{name}, seed {s}"] for s in seeds] for name in arms}
     metrics = {name: _metrics(rows) for name, rows in by_arm.items()}
-    control = "with shuffled reward"
+    seconds = time.monotonic() - started
     record = RunRecord(
         command=command,
         seeds=seeds,
@@ -100,34 +95,34 @@ def run_demo(
         config={
             "weights": weights,
             "steps": steps,
-            "method": METHOD,
             "mode": MODE,
             "kappa": KAPPA,
             "sac": SETTINGS,
             "experts": {k: v for k, v in experts.items() if k != "path"},
-            "fit": {k: v for k, v in fit.items() if k != "path"},
+            "rewards": {m: {k: v for k, v in fit.items() if k != "path"} for m, fit in fits.items()},
         },
         metrics={
-            f"effect_on_{name}": paired_difference(
-                [row[name] for row in by_arm["with mental reward"]], [row[name] for row in by_arm[control]]
+            f"effect of {name} on {metric}": paired_difference(
+                [row[metric] for row in by_arm[name]], [row[metric] for row in by_arm[CONTROL]]
             )
-            for name in metrics["clicks alone"]
+            for name in arms
+            if name.startswith("mental reward")
+            for metric in metrics[name]
         },
-        arms={name: metrics[name] for name in arms if name != control},
-        controls={control: metrics[control]},
-        seconds=time.monotonic() - started,
-        steps_per_second=sum(row["steps"] for row in results.values()) / (time.monotonic() - started),
+        arms={name: metrics[name] for name in arms if name != CONTROL},
+        controls={CONTROL: metrics[CONTROL]},
+        seconds=seconds,
+        steps_per_second=sum(row["steps"] for row in results.values()) / seconds,
     )
     verdict = describe(record.metrics)
     record.notes.append(verdict)
     record.save(folder / "record.json")
-    drawn = _reward_histogram(folder, experts["path"])
     curves = {name: [row["curve"] for row in rows] for name, rows in by_arm.items()}
     write_report(
         folder,
         title="SAC on Virtual Taobao, with and without a mental reward",
         curves={f"SAC/{name}": runs for name, runs in curves.items()},
-        figures={"Learned mental rewards of the recorded pages": drawn},
+        figures={"Learned rewards of the recorded pages": _reward_histogram(folder, fits, experts["path"])},
         verdict=verdict,
     )
     return record.to_dict()
@@ -135,19 +130,52 @@ def run_demo(
 
 def describe(effects: dict[str, Estimate]) -> str:
     """What the effects against the shuffled control say, in words."""
-    sentences = []
+    said = []
     for name, effect in effects.items():
-        what = name.removeprefix("effect_on_")
-        if effect.low > 0:
-            says = "raises"
-        elif effect.high < 0:
-            says = "lowers"
-        else:
-            says = "shows no effect on"
-        sentences.append(
-            f"the mental reward {says} {what}: {effect.value:+.3f} [{effect.low:.3f}, {effect.high:.3f}]"
-        )
-    return f"Against the same rewards shuffled, {'; '.join(sentences)}. Two seeds leave wide intervals."
+        arm, metric = name.removeprefix("effect of ").split(" on ")
+        verb = "raises" if effect.low > 0 else "lowers" if effect.high < 0 else "shows no effect on"
+        said.append(f"the {arm} {verb} {metric} ({effect.value:+.3f} [{effect.low:.3f}, {effect.high:.3f}])")
+    return f"Against the same rewards shuffled, {'; '.join(said)}. Two seeds leave wide intervals."
+
+
+def _record_experts(
+    run: Callable[..., dict[str, Any]], folder: Path, weights: str, seed: int, feedback_share: float
+) -> dict[str, Any]:
+    training = TrainingSpec(
+        algorithm="sac", settings=SETTINGS, weights=weights, steps=RECORDED_STEPS, seed=seed + 9_000
+    )
+    spec = {
+        "training": asdict(training),
+        "num_trajectories": NUM_SESSIONS,
+        "min_ctr": EVERY_SESSION,
+        "noise_scale": NOISE_SCALE,
+        "feedback_share": feedback_share,
+        "path": str(folder / "experts.parquet"),
+    }
+    experts: dict[str, Any] = run(experts_trial, {"record sessions": spec})["record sessions"]
+    return experts
+
+
+def _learn_rewards(
+    run: Callable[..., dict[str, Any]],
+    folder: Path,
+    experts: dict[str, Any],
+    seed: int,
+    methods: Sequence[str],
+) -> dict[str, dict[str, Any]]:
+    specs = {
+        f"learn {method}": {
+            "method": method,
+            "settings": FIT,
+            "seed": seed,
+            "experts": experts["path"],
+            "data_hash": experts["data_hash"],
+            "path": str(folder / "rewards" / method),
+        }
+        for method in methods
+    }
+    fits = run(reward_trial, specs)
+    return {method: fits[f"learn {method}"] for method in methods}
 
 
 def _metrics(rows: list[dict[str, Any]]) -> dict[str, Estimate]:
@@ -155,12 +183,15 @@ def _metrics(rows: list[dict[str, Any]]) -> dict[str, Estimate]:
     return {name: mean_interval([row[name] for row in rows], seeds=True) for name in names}
 
 
-def _reward_histogram(folder: Path, experts: str) -> Path:
+def _reward_histogram(folder: Path, fits: dict[str, dict[str, Any]], experts: str) -> Path:
+    """Distributions of r(click) - r(skip) over recorded pages, by method."""
     transitions = UserTransitions.load(experts)
     rows = np.random.default_rng(0).permutation(len(transitions))[:HISTOGRAM_ROWS]
-    rewards = MentalRewardModel.load(folder / "reward").reward(transitions.states[rows])
+    rewards = {
+        m: MentalRewardModel.load(fit["path"]).reward(transitions.states[rows]) for m, fit in fits.items()
+    }
     path = folder / "figures" / "mental-reward.png"
-    save(histogram({"click": rewards[:, 1], "skip": rewards[:, 0]}, "mental reward"), path)
+    save(histogram({m: r[:, 1] - r[:, 0] for m, r in rewards.items()}, "r(click) - r(skip)"), path)
     return path
 
 

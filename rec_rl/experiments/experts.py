@@ -7,7 +7,7 @@ recommender, is the expert, whatever the page.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from envs.virtual_taobao import VirtualTaobaoVectorEnv, user_state
 from rec_rl.algorithms.rollouts import ActingModule
 from rec_rl.data.transitions import UserTransitions
-from rec_rl.data.virtual_taobao_files import ACTION_DIM, USER_DIM
-from rec_rl.errors import RecRLError
+from rec_rl.data.virtual_taobao_files import ACTION_DIM, MAX_CLICKS, USER_DIM
+from rec_rl.errors import ConfigError, RecRLError
 from rec_rl.evaluation.online import ITEMS_PER_PAGE
 from rec_rl.experiments.training import TrainingSpec, build_algorithm
 
@@ -38,6 +38,10 @@ class ExpertSpec:
         num_trajectories: Sessions kept, over all snapshots.
         min_ctr: A session is kept if its mean click-through rate is above this; the paper's is .5, and
             EVERY_SESSION keeps all.
+        noise_scale: Multiple of the policy's exploration noise while it is recorded. Above 1 the record also
+            holds pages apart from the policy's habits, without which nobody can tell what made users glad.
+        feedback_share: Share of the pages with a click, drawn at random, on which users say how glad they are
+            of what they clicked; in [0, 1]. Above 0 only where the networks know it.
         num_snapshots: Equally spaced moments of training at which the policy is recorded, so that the record
             holds skips as well as clicks.
     """
@@ -45,6 +49,8 @@ class ExpertSpec:
     training: TrainingSpec
     num_trajectories: int = 100_000
     min_ctr: float = 0.5
+    noise_scale: float = 1.0
+    feedback_share: float = 0.0
     num_snapshots: int = 5
 
 
@@ -57,11 +63,10 @@ class _Sessions:
     clicks: NDArray[np.int64]
     ended: NDArray[np.bool_]
     session: NDArray[np.int64]
+    feedback: NDArray[np.float32]
 
     def of_rows(self, rows: NDArray[np.bool_]) -> "_Sessions":
-        return _Sessions(
-            self.obs[rows], self.actions[rows], self.clicks[rows], self.ended[rows], self.session[rows]
-        )
+        return _Sessions(*(getattr(self, column.name)[rows] for column in fields(self)))
 
 
 def record_experts(spec: ExpertSpec, on_progress: Callable[[int, int], None]) -> UserTransitions:
@@ -72,9 +77,17 @@ def record_experts(spec: ExpertSpec, on_progress: Callable[[int, int], None]) ->
     Args:
         spec: How.
         on_progress: Called with (done, total), in environment steps of training plus sessions kept.
+
+    Raises:
+        ConfigError: If feedback is asked for where nobody can give it.
+        RecRLError: If too few sessions pass.
     """
-    algorithm = build_algorithm(spec.training)
     env = VirtualTaobaoVectorEnv(RECORDING_ENVS, weights=spec.training.weights)
+    if spec.feedback_share > 0 and env.networks.satisfaction is None:
+        raise ConfigError(
+            f"feedback_share must be 0 on networks that know no satisfaction, got {spec.feedback_share:g}"
+        )
+    algorithm = build_algorithm(spec.training)
     kept: list[_Sessions] = []
     num_kept = 0
 
@@ -90,7 +103,7 @@ def record_experts(spec: ExpertSpec, on_progress: Callable[[int, int], None]) ->
             rng = np.random.default_rng([spec.training.seed, snapshot])
             target = num_kept + share
             while num_kept < target:
-                sessions = _record(env, algorithm.policy_module(), rng)
+                sessions = _record(env, algorithm.policy_module(), rng, spec)
                 good = _sessions_above(sessions, spec.min_ctr)
                 if len(good) < FEWEST_KEPT * RECORDING_ENVS * SESSIONS_PER_ENV:
                     break
@@ -108,26 +121,33 @@ def record_experts(spec: ExpertSpec, on_progress: Callable[[int, int], None]) ->
     return _transitions(kept)
 
 
-def _record(env: VirtualTaobaoVectorEnv, module: ActingModule, rng: np.random.Generator) -> _Sessions:
+def _record(
+    env: VirtualTaobaoVectorEnv, module: ActingModule, rng: np.random.Generator, spec: ExpertSpec
+) -> _Sessions:
     """The same number of whole sessions from every environment, so that short ones are not favoured."""
     steps: list[tuple[NDArray[Any], ...]] = []
     obs, _ = env.reset(seed=int(rng.integers(2**31)))
     session, resetting = np.zeros(env.num_envs, np.int64), np.zeros(env.num_envs, bool)
     while (session < SESSIONS_PER_ENV).any():
         counting = (session < SESSIONS_PER_ENV) & ~resetting
-        noise = torch.from_numpy(rng.standard_normal((env.num_envs, ACTION_DIM), dtype=np.float32))
+        noise = spec.noise_scale * rng.standard_normal((env.num_envs, ACTION_DIM), dtype=np.float32)
         with torch.inference_mode():
-            actions = module.act(torch.from_numpy(obs), noise)[0].numpy()
-        next_obs, clicks, ended, _, _ = env.step(actions)
-        steps.append((obs, actions, clicks, ended, session.copy(), counting))
+            actions = module.act(torch.from_numpy(obs), torch.from_numpy(noise))[0].numpy()
+        next_obs, clicks, ended, _, infos = env.step(actions)
+        feedback = np.full(env.num_envs, np.nan, np.float32)
+        if spec.feedback_share > 0:
+            asked = (clicks > 0) & (rng.random(env.num_envs) < spec.feedback_share)
+            feedback[asked] = infos["satisfaction"][asked] * MAX_CLICKS / clicks[asked]
+        steps.append((obs, actions, clicks, ended, session.copy(), feedback, counting))
         resetting = ended & ~resetting
         session += resetting
         obs = next_obs
     # [N, T] order: every environment's pages one after the other
     columns = [np.stack(column, 1) for column in zip(*steps, strict=True)]
-    obs_all, actions_all, clicks_all, ended_all, sessions_all, counted = columns
+    obs_all, actions_all, clicks_all, ended_all, sessions_all, feedback_all, counted = columns
     numbers = sessions_all + SESSIONS_PER_ENV * np.arange(env.num_envs)[:, None]
-    return _Sessions(obs_all, actions_all, clicks_all.astype(np.int64), ended_all, numbers).of_rows(counted)
+    all_clicks = clicks_all.astype(np.int64)
+    return _Sessions(obs_all, actions_all, all_clicks, ended_all, numbers, feedback_all).of_rows(counted)
 
 
 def _sessions_above(sessions: _Sessions, min_ctr: float) -> NDArray[np.int64]:
@@ -147,6 +167,7 @@ def _transitions(parts: list[_Sessions]) -> UserTransitions:
     next_states[ended] = states[ended]  # ... and after its last page the same user stands one page further
     next_states[ended, USER_DIM] += 1
     users = np.concatenate([[0], np.cumsum(ended)[:-1]])
+    feedback = np.concatenate([p.feedback for p in parts])
     return UserTransitions(
         states=states,
         actions=(np.concatenate([p.clicks for p in parts]) > 0).astype(np.int64),
@@ -154,4 +175,5 @@ def _transitions(parts: list[_Sessions]) -> UserTransitions:
         terminated=ended,
         truncated=np.zeros(len(ended), bool),
         users=users,
+        feedback=None if np.isnan(feedback).all() else feedback,
     )

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
 from typing import Any
 
 import numpy as np
 
 from rec_rl.data.transitions import UserTransitions
 from rec_rl.experiments.runner import Event
+from rec_rl.experiments.telling import telling
 from rec_rl.experiments.training import TrainingSpec
 
 SAMPLE_ROWS = 4_096
@@ -20,8 +19,8 @@ def experts_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
     """Records experts.
 
     Args:
-        spec: {"training": a TrainingSpec's values, "num_trajectories", "min_ctr", "path": the Parquet file to
-            write}.
+        spec: {"training": a TrainingSpec's values, "num_trajectories", "min_ctr", "noise_scale" and "feedback_share" (an
+            ExpertSpec's own if left out), "path": the Parquet file to write}.
     """
     import torch
 
@@ -32,6 +31,7 @@ def experts_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
         training=TrainingSpec.from_plain(spec["training"]),
         num_trajectories=spec["num_trajectories"],
         min_ctr=spec["min_ctr"],
+        **{name: spec[name] for name in ("noise_scale", "feedback_share") if name in spec},
     )
 
     def work(tell: Callable[[Event], None]) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def experts_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
             "click_rate": float(transitions.actions.mean()),
         }
 
-    yield from _telling(work)
+    yield from telling(work)
 
 
 def reward_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
@@ -75,24 +75,4 @@ def reward_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
         ShuffledReward.save_sample(folder, model, transitions.states[rows])
         return {"path": str(folder), **asdict(model.record)}
 
-    yield from _telling(work)
-
-
-def _telling(work: Callable[[Callable[[Event], None]], dict[str, Any]]) -> Iterator[Event]:
-    """Runs ``work`` in a thread and yields what it tells, then its result."""
-    events: SimpleQueue[Event | BaseException] = SimpleQueue()
-
-    def run() -> None:
-        try:
-            events.put({"result": work(events.put)})
-        except BaseException as error:  # handed to the reader, who raises it
-            events.put(error)
-
-    Thread(target=run, daemon=True).start()
-    while True:
-        event = events.get()
-        if isinstance(event, BaseException):
-            raise event
-        yield event
-        if "result" in event:
-            return
+    yield from telling(work)

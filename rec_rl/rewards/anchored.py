@@ -24,8 +24,9 @@ class AnchoredConfig(SoftQConfig):
     Attributes:
         skip_reward: r0, the reward of skipping. Assumed, not learned.
         tau: Polyak rate of the target network, in (0, 1].
-        feedback_prior_sd: Standard deviation, before any feedback, of what one feature of the reward head may
-            add to the reward of a click, > 0. Without feedback nothing is added.
+        feedback_prior_sd: Standard deviation, before any feedback, of what one entry of the reward head's
+            features (or of an MLP's standardised state) may add to the reward of a click, > 0. Without
+            feedback nothing is added.
     """
 
     skip_reward: float = 0.0

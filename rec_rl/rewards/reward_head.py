@@ -7,8 +7,8 @@ randomness of the next state: behaviour depends on the mean of a reward only, so
 learned from clicks.
 
 Where users said whether they were glad, a few such rows calibrate the head: its features and the difference
-of its rewards, learned from every row, stay, and a linear correction on them is fitted to what was said. A
-Gaussian prior around "no correction" decides how much few answers may change.
+of its rewards, learned from every row, stay, and a linear correction is fitted to what was said. A Gaussian
+prior around "no correction" decides how much few answers may change.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ from rec_rl.losses.inverse import (
     quantile_levels,
     soft_value,
 )
-from rec_rl.rewards.soft_q import CHUNK, Batch, BodyBuilder, SoftQConfig, SoftQNetwork
+from rec_rl.rewards.soft_q import CHUNK, Batch, BodyBuilder, MLPBody, SoftQConfig, SoftQNetwork
 
 PRIOR_SLOPE_SD = 3.0  # of slope and level: units of feedback are unknown, so that these stay nearly free
 
@@ -43,7 +43,8 @@ class RewardHead(nn.Module):
         self.register_buffer("sd", torch.ones(()))
         self.register_buffer("slope", torch.ones(()))
         self.register_buffer("level", torch.zeros(()))
-        self.register_buffer("correction", torch.zeros(width))
+        in_state = self.body.num_features if isinstance(self.body, MLPBody) else 0
+        self.register_buffer("correction", torch.zeros(width + in_state))
         self.mean: Tensor
         self.sd: Tensor
         self.slope: Tensor
@@ -63,7 +64,7 @@ class RewardHead(nn.Module):
         """r*(s, skip) and r*(s, click), [B, d] to [B, 2]."""
         features = self.body(states)
         rewards = self.mean + self.sd * self._outputs(features)[0]
-        return rewards + self._shift(rewards, features)
+        return rewards + self._shift(rewards, self._explanatory(states, features))
 
     def quantiles(self, states: Tensor) -> Tensor:
         """Increasing quantiles of the reward at the levels (2i - 1) / 2N, [B, d] to [B, 2, N].
@@ -72,27 +73,31 @@ class RewardHead(nn.Module):
         """
         features = self.body(states)
         mean, quantiles = self._outputs(features)
-        return self.mean + self.sd * quantiles + self._shift(self.mean + self.sd * mean, features)[..., None]
+        shift = self._shift(self.mean + self.sd * mean, self._explanatory(states, features))
+        return self.mean + self.sd * quantiles + shift[..., None]
 
     @torch.no_grad()
     def calibrate(self, states: Tensor, feedback: Tensor, *, prior_sd: float) -> None:
-        """Fits slope, level and correction of D = slope (r(click) - r(skip)) + level + correction . features.
+        """Fits slope, level and correction of D = slope (r(click) - r(skip)) + level + correction . x.
 
-        The maximum a posteriori of `feedback_loss`, a convex problem. Features count in units of their
+        x holds the features and, of an MLP, the standardised states: features tell what moves users to click,
+        and need not tell what they regret, which few rows can find only where it is linear.
+        The maximum a posteriori of `feedback_loss`, a convex problem. Entries of x count in units of their
         deviation on ``states``.
 
         Args:
             states: Of the rows with feedback, shape [m, d].
             feedback: In [0, 1], shape [m].
-            prior_sd: Of each feature's correction. 0 would allow none.
+            prior_sd: Of each entry of the correction. 0 would allow none.
         """
         features = self.body(states)
         rewards = self.mean + self.sd * self._outputs(features)[0]
         difference = rewards[:, 1] - rewards[:, 0]
-        spread = features.std(dim=0, correction=0).clamp(min=1e-6)
-        center = features.mean(dim=0)
+        x = self._explanatory(states, features)
+        spread, center = x.std(dim=0, correction=0), x.mean(dim=0)
+        spread = torch.where(spread > 1e-6, spread, 1.0)
         inputs = torch.cat(
-            [difference[:, None], torch.ones_like(difference)[:, None], (features - center) / spread], dim=1
+            [difference[:, None], torch.ones_like(difference)[:, None], (x - center) / spread], dim=1
         )
         prior_mean = torch.zeros(inputs.shape[1])
         prior_mean[0] = 1.0
@@ -116,10 +121,16 @@ class RewardHead(nn.Module):
         quantiles = outputs[:, 2:].view(len(features), 2, self.num_quantiles)
         return outputs[:, :2], non_crossing_quantiles(quantiles)
 
-    def _shift(self, rewards: Tensor, features: Tensor) -> Tensor:
+    def _explanatory(self, states: Tensor, features: Tensor) -> Tensor:
+        """What a correction is linear in, shape [B, k]."""
+        if isinstance(self.body, MLPBody):
+            return torch.cat([features, self.body.standardised(states)], dim=1)
+        return features
+
+    def _shift(self, rewards: Tensor, x: Tensor) -> Tensor:
         """What calibration adds to the rewards of skipping (nothing) and clicking, shape [B, 2]."""
         difference = rewards[:, 1] - rewards[:, 0]
-        click = (self.slope - 1) * difference + self.level + features @ self.correction
+        click = (self.slope - 1) * difference + self.level + x @ self.correction
         return torch.stack([torch.zeros_like(click), click], dim=1)
 
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -117,16 +118,26 @@ class Standardise(nn.Module):
         return (states - self.mean) / self.sd
 
 
+class MLPBody(nn.Sequential):
+    """Linear layers and ReLUs on standardised states."""
+
+    def __init__(self, standardise: Standardise, hidden_sizes: tuple[int, ...]) -> None:
+        sizes = (len(standardise.mean), *hidden_sizes)
+        layers = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.ReLU())]
+        super().__init__(standardise, *layers)
+        self.num_features = sizes[0]
+
+    def standardised(self, states: Tensor) -> Tensor:
+        """What the first linear layer sees, [B, d] to [B, d]."""
+        z: Tensor = self[0](states)
+        return z
+
+
 def mlp_body(states: NDArray[np.float32], hidden_sizes: tuple[int, ...]) -> BodyBuilder:
     """The default body: an MLP on states standardised by their mean and deviation on the training rows."""
 
     def build() -> tuple[nn.Module, int]:
-        layers: list[nn.Module] = [Standardise(states)]
-        width = states.shape[1]
-        for size in hidden_sizes:
-            layers += [nn.Linear(width, size), nn.ReLU()]
-            width = size
-        return nn.Sequential(*layers), width
+        return MLPBody(Standardise(states), hidden_sizes), (states.shape[1], *hidden_sizes)[-1]
 
     return build
 

@@ -6,6 +6,7 @@ import pytest
 
 from envs.reward_shaping import MentalRewardVectorShaping
 from envs.virtual_taobao import STATE_DIM, VirtualTaobaoVectorEnv
+from envs.virtual_taobao_synthetic import bait
 from rec_rl.data.transitions import UserTransitions
 from rec_rl.errors import ConfigError
 from rec_rl.experiments.experts import ExpertSpec, record_experts
@@ -92,6 +93,29 @@ def test_experts_are_whole_sessions_in_order(transitions: UserTransitions):
     pages = transitions.states[:, 88]
     np.testing.assert_array_equal(transitions.next_states[:, 88], pages + 1)
     assert (pages[np.r_[0, last[:-1] + 1]] == 0).all()
+
+
+def test_some_users_say_how_glad_they_are_of_what_they_clicked():
+    training = replace(SPEC, steps=64)
+    spec = ExpertSpec(
+        training=training, num_trajectories=200, min_ctr=-1.0, num_snapshots=1, feedback_share=0.5
+    )
+    rows = record_experts(spec, lambda done, wanted: None)
+    assert rows.feedback is not None
+    said = ~np.isnan(rows.feedback)
+    assert 0.35 < said.sum() / rows.actions.sum() < 0.65
+    assert (rows.actions[said] == 1).all()
+    # Ten clicks where others click once are no more gladness: what is left is what a bait takes away.
+    lure = bait(rows.states[:, -27:])
+    assert (rows.feedback[said & (lure == 0)] == 1).all()
+    assert np.corrcoef(lure[said], rows.feedback[said])[0, 1] < -0.9
+
+
+def test_nobody_says_how_glad_they_are_on_the_published_networks(shared_data: Path):
+    weights = str(shared_data / "virtual_taobao")
+    spec = ExpertSpec(training=replace(SPEC, weights=weights), feedback_share=0.5)
+    with pytest.raises(ConfigError, match=r"feedback_share must be 0 on networks.*got 0\.5"):
+        record_experts(spec, lambda done, wanted: None)
 
 
 def test_shaping_enters_the_environment(reward: Path):

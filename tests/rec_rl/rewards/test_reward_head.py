@@ -63,6 +63,17 @@ def test_calibration_follows_what_users_said():
     torch.testing.assert_close(head.quantiles(states) - quantiles, moved, atol=1e-4, rtol=1e-4)
 
 
+def test_calibration_finds_in_the_state_what_no_feature_holds():
+    head, states = rated_head()
+    with torch.no_grad():
+        for layer in (head.body[1], head.output):
+            layer.weight.zero_()  # features that are the same everywhere
+    glad = states[:, 2] - states[:, 0]
+    head.calibrate(states, (glad > 0).float(), prior_sd=1.0)
+    after = head.reward(states)
+    assert np.corrcoef(after[:, 1] - after[:, 0], glad)[0, 1] > 0.95
+
+
 def test_a_narrow_prior_leaves_the_ranking_to_behaviour():
     head, states = rated_head()
     before = head.reward(states)
