@@ -18,6 +18,7 @@ LAYERS = {
     "rec_rl.data": 2,
     "envs": 3,
     "rec_rl.models": 4,
+    "rec_rl.retrieval": 4,
     "rec_rl.rewards": 5,
     "rec_rl.algorithms": 6,
     "rec_rl.evaluation": 7,

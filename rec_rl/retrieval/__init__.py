@@ -1,0 +1,1 @@
+"""From a continuous action to the items that are nearest to it."""
