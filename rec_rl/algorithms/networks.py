@@ -104,8 +104,10 @@ class FusedAdam(torch.optim.Adam):
             )
 
     def load_state_dict(self, state_dict: Any) -> None:
-        """Takes over moments and counts."""
+        """Takes over moments and counts; the rate stays its own, which a sweep may have changed."""
+        rate = self.param_groups[0]["lr"]
         super().load_state_dict(state_dict)
+        self.param_groups[0]["lr"] = rate
         self._lists = None
 
     def _gather(self) -> tuple[list[Tensor], ...]:

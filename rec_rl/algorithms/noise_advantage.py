@@ -3,8 +3,9 @@
 The serving layer's noise eps = (a - mean) / scale is standard normal and independent of the state. An
 advantage that is linear in it, A(s, a) = eps' W' x, therefore needs no critic of actions: with C = E[x x']
 and M = E[x Y eps'], Y the lambda return less its baseline, the squared error of Y is tr(W' C W) - 2 tr(W' M)
-up to a constant. The policy steps from the logging mean along w = W' x by a fixed radius kappa, so that it
-stays where the log can judge it: its squared distance from the behaviour is D2 = kappa^2 everywhere.
+up to a constant. The policy steps from the logging mean by a multiple of w = W' x, which is what gains most
+at a given mean squared distance from the behaviour; the multiple is such that this D2 is kappa^2, so that
+the policy stays where the log can judge it.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rec_rl.algorithms.returns import lambda_advantages, state_values
+from rec_rl.algorithms.returns import advantage_targets
 from rec_rl.checkpoint import load_state, save_state
 from rec_rl.data.behaviour import (
     LinearBehaviour,
@@ -31,6 +32,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 KIND = "noise_advantage"
+CAP = 10.0  # of a request's ratio, as in NCIS; without one the effective sample size hangs on a few requests
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +45,13 @@ class NoiseAdvantageConfig:
         ridge: Penalty of the linear fits in units of the columns' variance, >= 0.
         num_folds: Folds of users over which the weight of the group lasso is chosen, >= 2.
         num_penalties: Weights tried, falling by ``penalty_range`` from where every row vanishes.
-        radius: kappa, the step in units of the noise, > 0. None chooses the largest of ``radii`` at which the
-            effective sample size is above ``min_effective_share``, or 1 where none is.
+        radius: kappa, the root mean square step in units of the noise, > 0. None chooses the largest of
+            ``radii`` at which the effective share of sessions is above ``min_effective_share``, or 1 where
+            none is. Beyond 2 no estimate of the policy is supported.
     """
 
     gamma: float = 0.99
-    trace_decay: float = 0.95
+    trace_decay: float = 0.8
     ridge: float = 1e-3
     num_folds: int = 5
     num_penalties: int = 12
@@ -72,11 +75,12 @@ class NoiseAdvantageConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseAdvantagePolicy:
-    """Serves mean + radius * scale * w / |w| with w = W' x.
+    """Serves mean + radius * scale * w / size with w = W' x.
 
     Attributes:
         behaviour: The logging policy as a function of the state.
         weights: W, shape [S + 1, A], of the standardised state and a constant.
+        size: Root mean square length of w over the log.
         radius: kappa.
         penalty: Weight of the group lasso that cross-validation chose.
         effective_share: Of sessions at this radius, by which the radius was chosen.
@@ -84,15 +88,21 @@ class NoiseAdvantagePolicy:
 
     behaviour: LinearBehaviour
     weights: Floats
+    size: float
     radius: float
     penalty: float
     effective_share: float
 
+    @property
+    def state_dim(self) -> int:
+        """S."""
+        return len(self.behaviour.center)
+
     def __call__(self, states: NDArray[np.floating]) -> Floats:
         """Mean actions at states, [n, S] to [n, A]."""
         x = with_constant(states, self.behaviour.center, self.behaviour.spread)
-        direction = unit_rows(x @ self.weights)
-        served: Floats = x @ self.behaviour.weights + self.radius * self.behaviour.scale * direction
+        step = self.radius / self.size * self.behaviour.scale * (x @ self.weights)
+        served: Floats = x @ self.behaviour.weights + step
         return served
 
     def save(self, folder: str | Path) -> None:
@@ -120,13 +130,14 @@ class _FoldMoments(NamedTuple):
 
 
 def fit_noise_advantage(
-    log: SessionLog, reward: RequestReward, config: NoiseAdvantageConfig, *, seed: int = 0
+    log: SessionLog, reward: RequestReward | Floats, config: NoiseAdvantageConfig, *, seed: int = 0
 ) -> NoiseAdvantagePolicy:
-    """Fits the policy in three passes over the log.
+    """Fits the policy in a few passes over the log.
 
     Args:
         log: What the behaviour served. Its recorded mean and scale give the noise where it has them.
-        reward: Of a request; its level and scale do not matter.
+        reward: Of a request, as a function, or what each was paid, shape [n]; its level and scale do not
+            matter.
         config: Settings.
         seed: Of the folds of users.
 
@@ -136,20 +147,19 @@ def fit_noise_advantage(
     fitted = fit_behaviour(log.states, log.actions, ridge=config.ridge)
     behaviour = log.behaviour or fitted.on(log.states)
     fitted = replace(fitted, scale=behaviour.scale)
-    rewards = _centred_rewards(log, reward)
-    values = state_values(log, rewards, gamma=config.gamma, ridge=config.ridge)
-    advantages = lambda_advantages(
-        rewards, values, log.user_starts, gamma=config.gamma, trace_decay=config.trace_decay
+    advantages = advantage_targets(
+        log, reward, gamma=config.gamma, trace_decay=config.trace_decay, ridge=config.ridge
     )
     noise = behaviour.noise(log.actions)
     folds = np.random.default_rng(seed).integers(0, config.num_folds, len(log.user_ids))[log.user_index]
     moments = _fold_moments(log, fitted, advantages, noise, folds, config.num_folds)
     weights, penalty = _cross_validated(moments, config)
 
-    direction = np.concatenate([unit_rows(x @ weights) for _, x in _inputs(log, fitted)])
-    radius, share = _choose_radius(np.einsum("ij,ij->i", noise, direction), log, config)
+    step = np.concatenate([x @ weights for _, x in _inputs(log, fitted)])
+    size = max(float(np.sqrt(np.square(step, dtype=np.float64).sum(axis=1).mean())), 1e-30)
+    radius, share = _choose_radius(noise, step / np.float32(size), log, config)
     return NoiseAdvantagePolicy(
-        behaviour=fitted, weights=weights, radius=radius, penalty=penalty, effective_share=share
+        behaviour=fitted, weights=weights, size=size, radius=radius, penalty=penalty, effective_share=share
     )
 
 
@@ -180,23 +190,10 @@ def group_lasso(gram: Doubles, cross: Doubles, penalty: float, start: Doubles) -
     return weights
 
 
-def unit_rows(vectors: NDArray[np.floating]) -> Floats:
-    """Each row at length 1; a row of zeros stays."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Floats = (vectors / np.maximum(length, 1e-12)).astype(np.float32)
-    return unit
-
-
 def _inputs(log: SessionLog, fitted: LinearBehaviour) -> Iterator[tuple[slice, Floats]]:
     """Rows of whole users, and their standardised states with a constant."""
     for rows in log.user_blocks():
         yield rows, with_constant(log.states[rows], fitted.center, fitted.spread)
-
-
-def _centred_rewards(log: SessionLog, reward: RequestReward) -> Floats:
-    """Rewards less their mean over the log, so that returns cut by the log's end are cut at their mean."""
-    rewards = np.concatenate([reward(log.states[rows], log.actions[rows]) for rows in log.user_blocks()])
-    return np.asarray(rewards - rewards.mean(dtype=np.float64), dtype=np.float32)
 
 
 def _fold_moments(
@@ -238,13 +235,16 @@ def _cross_validated(moments: _FoldMoments, config: NoiseAdvantageConfig) -> tup
     return group_lasso(gram, cross, best, np.zeros_like(cross)).astype(np.float32), best
 
 
-def _choose_radius(along: Floats, log: SessionLog, config: NoiseAdvantageConfig) -> tuple[float, float]:
-    """The radius and its effective share of sessions; ``along`` is the noise along the step, shape [n]."""
+def _choose_radius(
+    noise: Floats, step: Floats, log: SessionLog, config: NoiseAdvantageConfig
+) -> tuple[float, float]:
+    """The radius and its effective share of sessions; ``step`` [n, A] is that of radius 1."""
     session, num_sessions = log.session_index, len(log.session_starts)
+    along, half_square = (np.einsum("ij,ij->i", side, step) for side in (noise, 0.5 * step))
 
     def share(radius: float) -> float:
-        log_ratio = radius * along - 0.5 * radius**2
-        log_weights = log_session_weights(log_ratio, session, num_sessions, cap=float("inf"))
+        log_ratio = radius * along - radius**2 * half_square
+        log_weights = log_session_weights(log_ratio, session, num_sessions, cap=CAP)
         return effective_sample_size(log_weights) / num_sessions
 
     if config.radius is not None:

@@ -4,10 +4,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rec_rl.data.behaviour import column_moments, solve_ridge, with_constant
-from rec_rl.data.sessions import SessionLog
+from rec_rl.data.sessions import RequestReward, SessionLog
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+
+
+def advantage_targets(
+    log: SessionLog,
+    reward: RequestReward | Floats,
+    *,
+    gamma: float,
+    trace_decay: float,
+    ridge: float = 1e-3,
+) -> Floats:
+    """Y of each request, shape [n]: what a regression on the serving noise explains to learn w(s).
+
+    The lambda advantages of the rewards less their mean, over a linear value of the state.
+
+    Args:
+        log: The requests.
+        reward: Of a request, as a function of states and actions; or what each request was paid, shape [n].
+        gamma: Discount, in [0, 1).
+        trace_decay: lambda, in [0, 1]. Less of it sees less of what later requests bring by chance.
+        ridge: Penalty of the value in units of the columns' variance, >= 0.
+    """
+    if callable(reward):
+        reward = np.concatenate([reward(log.states[rows], log.actions[rows]) for rows in log.user_blocks()])
+    if reward.shape != (len(log),):
+        raise ValueError(f"rewards must have shape {(len(log),)}, got {reward.shape}")
+    rewards = np.asarray(reward - reward.mean(dtype=np.float64), dtype=np.float32)
+    values = state_values(log, rewards, gamma=gamma, ridge=ridge)
+    return lambda_advantages(rewards, values, log.user_starts, gamma=gamma, trace_decay=trace_decay)
 
 
 def discounted_sums(signal: Doubles, user_starts: NDArray[np.int64], discount: float) -> Doubles:

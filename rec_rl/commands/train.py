@@ -17,12 +17,50 @@ from rec_rl.commands.options import (
     print_json,
     print_table,
 )
+from rec_rl.commands.train_sessions import REPLAY, WORLD, train_on_sessions
+
+VIRTUAL_TAOBAO = "virtual-taobao"
+ENVS = (VIRTUAL_TAOBAO, WORLD, REPLAY)
 
 
 def train(
-    algorithm: Annotated[str, typer.Argument(help="ppo or sac")],
+    algorithm: Annotated[
+        str,
+        typer.Argument(
+            help="ppo, sac; for session logs prefrec, prefrec_supported, ddpg, td3, sac, td3_bc, bcq, iql, il"
+        ),
+    ],
+    env: Annotated[
+        str | None,
+        typer.Option(
+            help="virtual-taobao, session-world or session-replay. Default: virtual-taobao for ppo and sac, "
+            "session-replay where --data is given, else session-world."
+        ),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="session-replay: Parquet file of a session log.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Sessions: depth, frequency or mixture (default), for the scripted teacher."),
+    ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(help="Sessions: JSONL or Parquet file of labelled pairs, instead of the teacher's."),
+    ] = None,
+    segment_length: Annotated[
+        int | None, typer.Option(help="Sessions: requests of a segment; default 100.", min=1)
+    ] = None,
+    users: Annotated[
+        int | None, typer.Option(help="session-world: users to learn from; default 6,000.", min=20)
+    ] = None,
     weights: Weights = None,
-    steps: Annotated[int, typer.Option(help="Environment steps, never exceeded.", min=1)] = 50_000,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Environment steps, never exceeded; default 50,000. On session logs gradient steps; default "
+            "by algorithm.",
+            min=1,
+        ),
+    ] = None,
     seed: Seed = 0,
     with_options: Annotated[
         bool,
@@ -33,6 +71,9 @@ def train(
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="A training setting, such as --set lr=0.0005. Repeatable."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings that a sweep found: the best.json of rec-rl tune.")
     ] = None,
     reward: Annotated[
         Path | None, typer.Option(help="Folder of a mental reward that shapes training.")
@@ -50,8 +91,38 @@ def train(
     runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Train PPO or SAC on Virtual Taobao, with or without a mental reward."""
+    """Train PPO or SAC on Virtual Taobao, or PrefRec and its baselines on session logs."""
     one_thread_per_process()
+    from rec_rl.errors import ConfigError, check_name
+    from tuning.best import read_best
+
+    of_sessions = {"task": task, "pairs": pairs, "segment_length": segment_length, "num_users": users}
+    given = {option: value for option, value in of_sessions.items() if value is not None}
+    env = check_name("env", env or _default_env(algorithm, data), ENVS)
+    folder = runs / (name or f"{algorithm}-{seed}")
+    chosen = (read_best(config, algorithm) if config else {}) | parse_settings(settings or [])
+    if env != VIRTUAL_TAOBAO:
+        if reward is not None or with_options:
+            raise ConfigError(f"--reward and --with-options are for {VIRTUAL_TAOBAO}, got env {env}")
+        train_on_sessions(
+            algorithm,
+            env=env,
+            log=data,
+            data=given,
+            steps=steps,
+            settings=chosen,
+            seed=seed,
+            num_learners=num_learners,
+            num_gpus_per_learner=num_gpus_per_learner,
+            folder=folder,
+            resume=resume,
+            as_json=as_json,
+        )
+        return
+    if given or data is not None:
+        raise ConfigError(
+            f"--data, --task, --pairs, --segment-length and --users are for session logs, got {env}"
+        )
     from rec_rl.experiments.presets import OPTIONS, PLAIN
     from rec_rl.experiments.runner import start_ray
     from rec_rl.experiments.single_run import run_training
@@ -60,17 +131,16 @@ def train(
     preset = PLAIN.get(algorithm, {}) | (OPTIONS.get(algorithm, {}) if with_options else {})
     spec = TrainingSpec(
         algorithm=algorithm,
-        settings=preset | parse_settings(settings or []),
+        settings=preset | chosen,
         weights=chosen_weights(weights),
         shaping=Shaping(reward=str(reward.absolute()), kappa=kappa, mode=mode) if reward else None,
-        steps=steps,
+        steps=50_000 if steps is None else steps,
         seed=seed,
         num_env_runners=num_env_runners,
         num_envs_per_env_runner=num_envs_per_env_runner,
         num_learners=num_learners,
         num_gpus_per_learner=num_gpus_per_learner,
     )
-    folder = runs / (name or f"{algorithm}-{seed}")
     start_ray()
     record = run_training(spec, folder, resume=resume, command=command_line())
     if as_json:
@@ -81,6 +151,12 @@ def train(
         f"{algorithm}, {record['config']['steps_taken']:,} environment steps", ("metric", "value"), rows
     )
     print(f"{folder / 'report.html'}")
+
+
+def _default_env(algorithm: str, data: Path | None) -> str:
+    if data is not None:
+        return REPLAY
+    return VIRTUAL_TAOBAO if algorithm in ("ppo", "sac") else WORLD
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:

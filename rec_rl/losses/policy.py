@@ -130,3 +130,82 @@ def temperature_loss(log_alpha: Tensor, logp: Tensor, target_entropy: float) -> 
         Loss per element, shape [B].
     """
     return -torch.exp(log_alpha) * (logp.detach() + target_entropy)
+
+
+def q_and_imitation_loss(
+    q: Tensor, action: Tensor, logged: Tensor, *, bc_alpha: float, mean_abs_q: Tensor
+) -> Tensor:
+    """-(bc_alpha / mean_abs_q) * Q(s, pi(s)) + |pi(s) - a|^2 / A, the mean over the action's dimensions.
+
+    Source: Fujimoto and Gu 2021 (TD3+BC), Eq. (5).
+
+    Args:
+        q: Q at the policy's action, shape [B].
+        action: pi(s), shape [B, A].
+        logged: The action in the data, shape [B, A].
+        bc_alpha: Weight of Q against imitation, >= 0.
+        mean_abs_q: Mean of |Q| over the minibatch, scalar, > 0; no gradient.
+
+    Returns:
+        Loss per element, shape [B].
+
+    Raises:
+        ValueError: If the shapes do not agree.
+    """
+    if action.shape != logged.shape or q.shape != action.shape[:1]:
+        raise ValueError(
+            f"q {tuple(q.shape)} must have shape [B], action {tuple(action.shape)} and logged "
+            f"{tuple(logged.shape)} [B, A]"
+        )
+    return -(bc_alpha / mean_abs_q.detach()) * q + (action - logged).square().mean(dim=-1)
+
+
+def advantage_weighted_loss(
+    logp: Tensor, advantage: Tensor, *, beta: float, max_weight: float = 100.0
+) -> Tensor:
+    """-min(exp(beta * advantage), max_weight) * log pi(a | s).
+
+    Source: Kostrikov et al. 2021 (IQL), Eq. (7).
+
+    Args:
+        logp: Of the logged action, shape [B].
+        advantage: Q(s, a) - V(s), shape [B]; no gradient.
+        beta: Inverse temperature, >= 0; 0 imitates.
+        max_weight: Bound on a weight.
+
+    Returns:
+        Loss per element, shape [B].
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    if logp.shape != advantage.shape:
+        raise ValueError(
+            f"logp {tuple(logp.shape)} and advantage {tuple(advantage.shape)} must share a shape"
+        )
+    weight = torch.exp(beta * advantage.detach()).clamp(max=max_weight)
+    return -weight * logp
+
+
+def variational_loss(reconstruction: Tensor, action: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """Mean squared error over the action's dimensions plus half the mean KL of the latents from N(0, 1).
+
+    Source: Fujimoto et al. 2019 (BCQ), Eq. (28) and the authors' weights.
+
+    Args:
+        reconstruction, action: Shape [B, A].
+        mean, log_std: Of the latent's posterior, shape [B, Z].
+
+    Returns:
+        Loss per element, shape [B].
+
+    Raises:
+        ValueError: If the shapes do not agree.
+    """
+    if reconstruction.shape != action.shape or mean.shape != log_std.shape or len(mean) != len(action):
+        raise ValueError(
+            f"reconstruction {tuple(reconstruction.shape)} and action {tuple(action.shape)} must share a "
+            f"shape, mean {tuple(mean.shape)} and log_std {tuple(log_std.shape)} too"
+        )
+    divergence = 0.5 * (mean.square() + torch.exp(2 * log_std) - 1 - 2 * log_std)
+    return (reconstruction - action).square().mean(dim=-1) + 0.5 * divergence.mean(dim=-1)

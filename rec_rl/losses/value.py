@@ -95,6 +95,70 @@ def expectile_loss(prediction: Tensor, target: Tensor, expectile: float) -> Tens
     return weight * error.square()
 
 
+def td_target(reward: Tensor, next_value: Tensor, gamma: float) -> Tensor:
+    """reward + gamma * next_value. There is no end of the world here: s' crosses sessions.
+
+    Source: Xue et al. 2023 (PrefRec), Eq. (5) and (6).
+
+    Args:
+        reward: r(s, a), shape [B].
+        next_value: V(s') or Q(s', a'), shape [B].
+        gamma: Discount in [0, 1].
+
+    Returns:
+        Target per element, shape [B], without gradient.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    _check_same_shape(reward=reward, next_value=next_value)
+    return (reward + gamma * next_value).detach()
+
+
+def soft_clipped_value(q: Tensor, min_weight: float) -> Tensor:
+    """min_weight * min_e q_e + (1 - min_weight) * max_e q_e over the critics e.
+
+    Source: Fujimoto et al. 2019 (BCQ), Eq. (13).
+
+    Args:
+        q: Shape [E, ...], critics first.
+        min_weight: In [0, 1]; 1 is clipped double Q.
+
+    Returns:
+        Value per element, shape [...].
+
+    Raises:
+        ValueError: If min_weight is out of [0, 1].
+    """
+    if not 0 <= min_weight <= 1:
+        raise ValueError(f"min_weight must be in [0, 1], got {min_weight}")
+    return min_weight * q.amin(dim=0) + (1 - min_weight) * q.amax(dim=0)
+
+
+def noise_regression_loss(weights: Tensor, noise: Tensor, advantage: Tensor) -> Tensor:
+    """(advantage - noise . weights)^2 / 2: an advantage that is linear in the noise of serving.
+
+    Where the noise is standard normal and independent of the state, the minimiser is
+    w(s) = E[noise * advantage | s], the gradient of the expected advantage with respect to the served mean in
+    units of the noise.
+
+    Args:
+        weights: w(s), shape [B, A].
+        noise: (action - behaviour mean) / scale, shape [B, A]; no gradient.
+        advantage: Of the action that was served, shape [B]; no gradient.
+
+    Returns:
+        Loss per element, shape [B].
+
+    Raises:
+        ValueError: If the shapes do not agree.
+    """
+    _check_same_shape(weights=weights, noise=noise)
+    predicted = (noise.detach() * weights).sum(dim=-1)
+    _check_same_shape(predicted=predicted, advantage=advantage)
+    return 0.5 * (advantage.detach() - predicted).square()
+
+
 def _check_same_shape(**tensors: Tensor) -> None:
     shapes = {name: tuple(x.shape) for name, x in tensors.items()}
     if len(set(shapes.values())) > 1:

@@ -49,21 +49,30 @@ def fit_linear_reward(log: SessionLog, pairs: LocatedPairs, *, ridge: float = 0.
         ridge: Penalty in units of the mean variance of the difference in features, > 0.
     """
     center, spread = column_moments(log.states)
-    sums = np.zeros((*pairs.first_rows.shape, log.states.shape[1] + log.actions.shape[1]))
-    for rows in log.user_blocks():
-        inside = (pairs.first_rows >= rows.start) & (pairs.first_rows < rows.stop)
-        if not inside.any():
-            continue
-        x = with_constant(log.states[rows], center, spread)[:, :-1]
-        features = np.hstack([x, log.actions[rows]])
-        running = np.vstack([np.zeros((1, features.shape[1])), features.cumsum(axis=0, dtype=np.float64)])
-        first = pairs.first_rows[inside] - rows.start
-        sums[inside] = running[first + pairs.lengths[inside]] - running[first]
+    sums = segment_sums(log, pairs.first_rows, pairs.lengths)
     weights = logistic_newton(sums[:, 0] - sums[:, 1], pairs.label, ridge=ridge).astype(np.float32)
     states = log.states.shape[1]
     return LinearReward(
         center=center, spread=spread, state_weights=weights[:states], action_weights=weights[states:]
     )
+
+
+def segment_sums(
+    log: SessionLog, first_rows: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Sum of [standardised state, action] over segments of the log's rows, [...] each to [..., S + A]."""
+    center, spread = column_moments(log.states)
+    sums = np.zeros((*first_rows.shape, log.states.shape[1] + log.actions.shape[1]))
+    for rows in log.user_blocks():
+        inside = (first_rows >= rows.start) & (first_rows < rows.stop)
+        if not inside.any():
+            continue
+        x = with_constant(log.states[rows], center, spread)[:, :-1]
+        features = np.hstack([x, log.actions[rows]])
+        running = np.vstack([np.zeros((1, features.shape[1])), features.cumsum(axis=0, dtype=np.float64)])
+        first = first_rows[inside] - rows.start
+        sums[inside] = running[first + lengths[inside]] - running[first]
+    return sums
 
 
 def logistic_newton(

@@ -1,0 +1,97 @@
+"""One run on a session log in its own folder: checkpoints, policy, metrics, record, figures and report."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rec_rl.data.levels import TASKS
+from rec_rl.evaluation.intervals import Estimate
+from rec_rl.evaluation.off_policy import NOT_SUPPORTED
+from rec_rl.experiments.offline_training import OfflineSpec, judge, train_offline
+from rec_rl.experiments.records import RunRecord
+from rec_rl.experiments.session_data import logs_of
+from rec_rl.experiments.single_run import claim_folder, read_config
+from rec_rl.progress import progress
+
+
+def run_offline_training(spec: OfflineSpec, folder: Path, *, resume: bool, command: str) -> dict[str, Any]:
+    """Trains, judges on the test users, and leaves the run in ``folder``; returns its record.
+
+    Raises:
+        ConfigError: If the folder holds a run and ``resume`` is not asked for, or holds another one.
+    """
+    from rec_rl.report.figures import save
+    from rec_rl.report.offline_figures import curves_figure
+    from rec_rl.report.page import rewrite_report
+
+    started = time.monotonic()
+    claim_folder(folder, spec, resume)
+    result: dict[str, Any] = {}
+    with progress() as shown:
+        for event in train_offline(spec, folder):
+            shown.update(spec.algorithm, event["step"], event["total"])
+            result = event.get("result", result)
+    pd.DataFrame(result["curve"]).to_csv(folder / "metrics.csv", index=False)
+    seconds = time.monotonic() - started
+    record = RunRecord(
+        command=command,
+        seeds=[spec.seed],
+        data_hash=logs_of(spec.data).train.content_hash,
+        config=asdict(spec),
+        metrics=judged_metrics(result),
+        seconds=seconds,
+        steps_per_second=result["steps"] / seconds,
+        notes=verdicts(result),
+    )
+    record.save(folder / "record.json")
+    curves = {spec.algorithm: [result["curve"]]}
+    for task in TASKS:
+        save(curves_figure(curves, task), folder / "figures" / f"ncis-{task}-while-training.png")
+    rewrite_report(folder)
+    return record.to_dict()
+
+
+def run_offline_evaluation(folder: Path, seed: int, command: str) -> dict[str, Any]:
+    """Judges the policy of a run on its test users; in the world, in life ``seed`` of theirs."""
+    from rec_rl.algorithms.offline_policy import OfflinePolicy
+    from rec_rl.algorithms.session_policy import RUN_POLICY
+
+    spec = OfflineSpec.from_plain(read_config(folder))
+    result = judge(spec.data, OfflinePolicy.load(folder / RUN_POLICY), life=seed)
+    return RunRecord(
+        command=command,
+        seeds=[seed],
+        data_hash=logs_of(spec.data).test.content_hash,
+        config={"run": str(folder)},
+        metrics=judged_metrics(result),
+        notes=verdicts(result),
+    ).to_dict()
+
+
+def judged_metrics(result: Mapping[str, Any]) -> dict[str, Estimate]:
+    """What `judge` said, as metrics: the tasks' true values if there are any, and NCIS of each."""
+    online = {
+        task: Estimate(value=value, low=float("nan"), high=float("nan"), n=1)
+        for task, value in result.get("online", {}).items()
+    }
+    return online | {f"ncis_{task}": refused(Estimate(**found)) for task, found in result["ncis"].items()}
+
+
+def refused(estimate: Estimate) -> Estimate:
+    """The estimate, without its number where its verdict is NOT SUPPORTED."""
+    if not str(estimate.verdict).startswith(NOT_SUPPORTED):
+        return estimate
+    return replace(estimate, value=math.nan, low=math.nan, high=math.nan, per_seed=None)
+
+
+def verdicts(result: Mapping[str, Any]) -> list[str]:
+    """What the log of the test users says of the policy, in words."""
+    return [
+        f"ncis_{task}: {found['verdict']} (D2 {found['d2']:.2f}, worth {found['ess']:,.0f} sessions)"
+        for task, found in result["ncis"].items()
+    ]

@@ -1,0 +1,125 @@
+"""Runs on session logs from end to end, at a size that says nothing."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from envs.session_rollouts import record_log
+from envs.session_world import SessionWorld
+from rec_rl.data.levels import TASKS
+from rec_rl.data.session_files import save_log
+from rec_rl.errors import ConfigError
+from rec_rl.experiments.offline_presets import STEPS, WORLD_SETTINGS, data_for
+from rec_rl.experiments.offline_run import run_offline_evaluation, run_offline_training
+from rec_rl.experiments.offline_training import OfflineSpec, judge, level_shares, train_offline
+from rec_rl.experiments.records import to_plain
+from rec_rl.experiments.session_data import REPLAY, SessionData, logs_of, offline_data
+from rec_rl.rewards.bradley_terry import BradleyTerryConfig
+
+TINY = SessionData(
+    num_users=30,
+    num_test_users=12,
+    num_requests=80,
+    segment_length=30,
+    num_pairs=24,
+    reward_config=BradleyTerryConfig(hidden_sizes=(4,), batch_size=8, epochs=1),
+)
+SPEC = OfflineSpec(
+    algorithm="iql",
+    settings={"hidden_sizes": [4], "batch_size": 8, "steps_per_iteration": 5},
+    data=TINY,
+    steps=20,
+    evaluations=2,
+)
+
+
+def test_training_is_watched_on_validation_users_and_judged_on_others():
+    events = list(train_offline(SPEC))
+    assert [event["step"] for event in events] == [5, 10, 15, 20, 20]
+    result = events[-1]["result"]
+    assert [point["step"] for point in result["curve"]] == [10, 20]
+    assert set(result["online"]) == set(result["ncis"]) == set(TASKS)
+    logs = logs_of(TINY)
+    assert [len(log.user_ids) for log in logs] == [27, 3, 12]
+    assert not set(logs.train.user_ids) & set(logs.validation.user_ids)
+    assert result["ncis"]["mixture"]["n"] <= 12
+
+
+def test_the_logger_judges_itself_supported_at_its_own_level():
+    found = judge(TINY, None)
+    for task in TASKS:
+        assert found["ncis"][task]["d2"] == pytest.approx(0, abs=1e-6)
+    online = found["online"]
+    assert online["mixture"] == pytest.approx((online["depth"] + online["frequency"]) / 2, abs=1e-9)
+
+
+def test_a_spec_comes_back_from_json():
+    plain = json.loads(json.dumps(to_plain({**vars(SPEC), "data": TINY})))
+    assert OfflineSpec.from_plain(plain) == SPEC
+
+
+def test_a_kept_reward_is_found_again(tmp_path: Path):
+    kept = replace(TINY, reward_folder=str(tmp_path / "reward"))
+    first, log = offline_data(kept), logs_of(TINY).train
+    offline_data.cache_clear()
+    again = offline_data(kept)
+    assert again is not first
+    states, actions = log.states[:9], log.actions[:9]
+    np.testing.assert_array_equal(first.reward(states, actions), again.reward(states, actions))
+
+
+def test_level_shares_leave_out_what_is_not_counted():
+    shares = level_shares(np.array([0, 0, 1, np.nan, 5.0]))
+    np.testing.assert_allclose(shares, [0.5, 0.25, 0, 0, 0, 0.25])
+
+
+def test_a_run_on_a_users_log_leaves_a_policy_and_verdicts(tmp_path: Path):
+    log = tmp_path / "log.parquet"
+    save_log(record_log(SessionWorld(30, 5), 80).log, log)
+    spec = replace(SPEC, algorithm="il", data=replace(TINY, env=REPLAY, log=str(log)))
+    record = run_offline_training(spec, tmp_path / "run", resume=False, command="rec-rl train")
+    assert {"ncis_depth", "ncis_frequency", "ncis_mixture"} == set(record["metrics"])
+    assert record["metrics"]["ncis_mixture"]["d2"] > 0
+    assert any("D2" in note for note in record["notes"])
+    for name in ("record.json", "metrics.csv", "report.html", "policy", "checkpoints"):
+        assert (tmp_path / "run" / name).exists()
+    again = run_offline_evaluation(tmp_path / "run", 0, "rec-rl evaluate")
+    assert again["metrics"]["ncis_mixture"] == record["metrics"]["ncis_mixture"]
+    with pytest.raises(ConfigError, match="holds a run already"):
+        run_offline_training(spec, tmp_path / "run", resume=False, command="rec-rl train")
+
+
+def test_a_resumed_run_ends_as_the_whole_one(tmp_path: Path):
+    whole = list(train_offline(SPEC, tmp_path / "a"))[-1]["result"]
+    for event in train_offline(SPEC, tmp_path / "b"):
+        if event["step"] == 15:
+            break  # killed after the checkpoint at step 10
+    resumed = list(train_offline(SPEC, tmp_path / "b"))[-1]["result"]
+    assert resumed["curve"] == whole["curve"]
+    assert resumed["ncis"] == whole["ncis"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"env": "session-word"}, "unknown env 'session-word'; did you mean 'session-world'"),
+        ({"env": REPLAY}, "env session-replay needs a log"),
+        ({"task": "deph"}, "unknown task 'deph'; did you mean 'depth'"),
+    ],
+)
+def test_data_that_cannot_be_are_refused(values: dict[str, str], message: str):
+    with pytest.raises(ConfigError, match=message):
+        SessionData(**values)
+
+
+def test_presets_cover_every_algorithm():
+    from rec_rl.algorithms.catalogue import OFFLINE_ALGORITHMS
+
+    assert set(WORLD_SETTINGS) == set(STEPS) == set(OFFLINE_ALGORITHMS)
+    for name, settings in WORLD_SETTINGS.items():
+        OFFLINE_ALGORITHMS[name]().training(**settings)
+    assert data_for("prefrec_supported", TINY).teacher == "mean"
+    assert data_for("iql", TINY) == TINY
