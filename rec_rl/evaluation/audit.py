@@ -10,10 +10,13 @@ from scipy import stats
 from rec_rl.data.behaviour import GaussianBehaviour, fit_behaviour
 from rec_rl.data.levels import TASKS, TOP_LEVEL, Task, session_levels
 from rec_rl.data.sessions import SessionLog
-from rec_rl.evaluation.off_policy import CAUTION, NOT_SUPPORTED, SUPPORTED, ncis
+from rec_rl.evaluation.intervals import Estimate
+from rec_rl.evaluation.off_policy import CAUTION, NOT_SUPPORTED, SUPPORTED, Doubt, ncis, with_doubts
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 RADII = tuple(float(radius) for radius in np.arange(0.1, 3.05, 0.1))
+CALIBRATED = "calibrated"
+MOST_SESSIONS = 0.5
 NOISE_LEVELS = np.linspace(0.005, 0.995, 100)
 
 
@@ -27,6 +30,7 @@ class Calibration:
         bias: Largest |mean| of a dimension's noise.
         spread: Smallest and largest standard deviation of a dimension's noise.
         coverage: Share of the noise within +-1.96; .95 where it is normal.
+        kurtosis: Of the dimension's noise that is farthest from 3, the normal's.
         explained: Share of the noise's variance that a linear function of the state explains, adjusted.
         quantiles: Of the noise at NOISE_LEVELS, for a plot against the normal's.
     """
@@ -35,6 +39,7 @@ class Calibration:
     bias: float
     spread: tuple[float, float]
     coverage: float
+    kurtosis: float
     explained: float
     quantiles: NDArray[np.float64]
 
@@ -48,9 +53,11 @@ class Calibration:
             wrong.append(f"deviation {self.spread[0]:.2f} to {self.spread[1]:.2f} sigma")
         if not 0.93 <= self.coverage <= 0.97:
             wrong.append(f"{self.coverage:.1%} within 1.96 sigma")
+        if not 2.5 <= self.kurtosis <= 3.5:
+            wrong.append(f"kurtosis {self.kurtosis:.1f} instead of 3")
         if self.explained > 0.02:
             wrong.append(f"the state explains {self.explained:.1%} of the noise")
-        return f"not calibrated: {', '.join(wrong)}" if wrong else "calibrated"
+        return f"not calibrated: {', '.join(wrong)}" if wrong else CALIBRATED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +71,9 @@ class LogAudit:
         exclusions: Sessions without a level, by reason.
         level_shares: Share of each level, 0 to 5 and rounded down, by task.
         calibration: Of the behaviour.
-        supported_radius: Largest step, in units of the noise, whose NCIS is SUPPORTED; 0 if none.
+        overlap: NCIS of the mixture for a policy that steps by each radius, in units of the noise, in one
+            random direction.
+        supported_radius: Largest of these radii whose NCIS is SUPPORTED; 0 if none.
         usable_radius: The same for SUPPORTED or CAUTION.
         statements: What the log can and cannot support.
     """
@@ -78,9 +87,24 @@ class LogAudit:
     exclusions: Mapping[str, int]
     level_shares: Mapping[Task, tuple[float, ...]]
     calibration: Calibration
+    overlap: Mapping[float, Estimate]
     supported_radius: float
     usable_radius: float
     statements: tuple[str, ...]
+
+    def sentences(self) -> list[str]:
+        """The audit in words."""
+        per_user = self.num_sessions / self.num_users
+        excluded = [f"{count:,}: {reason}" for reason, count in self.exclusions.items()]
+        return [
+            f"{self.num_users:,} users, {self.num_sessions:,} sessions ({per_user:.1f} a user), "
+            f"{self.num_requests:,} requests.",
+            f"{self.num_one_session_users:,} users have one session, which is censored.",
+            f"Requests of a session: {_quantiles(self.depth_quantiles, '.0f')}.",
+            f"Hours until the return: {_quantiles(self.gap_quantiles, '.3g')}.",
+            f"Sessions without a level: {'; '.join(excluded)}.",
+            *self.statements,
+        ]
 
 
 def calibrate(log: SessionLog, behaviour: GaussianBehaviour) -> Calibration:
@@ -88,6 +112,7 @@ def calibrate(log: SessionLog, behaviour: GaussianBehaviour) -> Calibration:
     noise = behaviour.noise(log.actions)
     spread = noise.std(axis=0)
     residual = fit_behaviour(log.states, noise).scale
+    kurtosis = stats.kurtosis(noise, axis=0, fisher=False)
     unexplained = float(np.mean((residual / spread) ** 2))
     freedom = (len(log) - 1) / max(len(log) - log.states.shape[1] - 1, 1)
     return Calibration(
@@ -95,9 +120,28 @@ def calibrate(log: SessionLog, behaviour: GaussianBehaviour) -> Calibration:
         bias=float(np.abs(noise.mean(axis=0)).max()),
         spread=(float(spread.min()), float(spread.max())),
         coverage=float((np.abs(noise) < stats.norm.ppf(0.975)).mean()),
+        kurtosis=float(kurtosis[np.argmax(np.abs(kurtosis - 3))]),
         explained=max(0.0, 1 - unexplained * freedom),
         quantiles=np.quantile(noise, NOISE_LEVELS),
     )
+
+
+def log_doubts(log: SessionLog, calibration: Calibration) -> dict[Task, list[Doubt]]:
+    """What is against every estimate from a log, whatever the policy, by task.
+
+    A behaviour that is not calibrated makes every ratio doubtful. Where most sessions are a single request,
+    depth hardly varies, so nothing can be claimed about it, and little about the mixture that holds it.
+    """
+    doubts: dict[Task, list[Doubt]] = {task: [] for task in TASKS}
+    if calibration.verdict != CALIBRATED:
+        for reasons in doubts.values():
+            reasons.append(Doubt(CAUTION, f"behaviour {calibration.verdict}"))
+    single = float((log.depths == 1).mean())
+    if single > MOST_SESSIONS:
+        reason = f"{single:.0%} of sessions are a single request"
+        doubts["depth"].append(Doubt(NOT_SUPPORTED, reason))
+        doubts["mixture"].append(Doubt(CAUTION, reason))
+    return doubts
 
 
 def audit_log(log: SessionLog, *, seed: int = 0) -> LogAudit:
@@ -114,9 +158,10 @@ def audit_log(log: SessionLog, *, seed: int = 0) -> LogAudit:
     behaviour = log.behaviour or fit_behaviour(log.states, log.actions).on(log.states)
     levels = session_levels(log)
     calibration = calibrate(log, behaviour)
-    verdicts = _verdicts_by_radius(log, behaviour, levels.mixture, seed)
-    supported = max((r for r, v in verdicts.items() if v == SUPPORTED), default=0.0)
-    usable = max((r for r, v in verdicts.items() if not v.startswith(NOT_SUPPORTED)), default=0.0)
+    doubts = log_doubts(log, calibration)
+    overlap = _overlap(log, behaviour, levels.mixture, doubts["mixture"], seed)
+    supported = max((r for r, e in overlap.items() if e.verdict == SUPPORTED), default=0.0)
+    usable = max((r for r, e in overlap.items() if not str(e.verdict).startswith(NOT_SUPPORTED)), default=0.0)
     shares = {task: _level_shares(np.floor(levels.of(task))) for task in TASKS}
     sessions_per_user = np.bincount(log.session_user_index)
     return LogAudit(
@@ -129,21 +174,25 @@ def audit_log(log: SessionLog, *, seed: int = 0) -> LogAudit:
         exclusions=levels.exclusions,
         level_shares=shares,
         calibration=calibration,
+        overlap=overlap,
         supported_radius=supported,
         usable_radius=usable,
-        statements=_statements(log, calibration, supported, usable),
+        statements=_statements(calibration, doubts, supported, usable),
     )
 
 
-def _verdicts_by_radius(
-    log: SessionLog, behaviour: GaussianBehaviour, level: NDArray[np.float64], seed: int
-) -> dict[float, str]:
-    """Verdict of NCIS on a policy that steps by each radius in one random direction."""
+def _overlap(
+    log: SessionLog,
+    behaviour: GaussianBehaviour,
+    level: NDArray[np.float64],
+    doubts: list[Doubt],
+    seed: int,
+) -> dict[float, Estimate]:
     direction = np.random.default_rng(seed).standard_normal(log.actions.shape[1])
     along = behaviour.noise(log.actions) @ (direction / np.linalg.norm(direction))
     session, user = log.session_index, log.user_index
     estimates = {r: ncis(r * along - r * r / 2, session, user, level, draws=1) for r in RADII}
-    return {radius: estimate.verdict or NOT_SUPPORTED for radius, estimate in estimates.items()}
+    return {radius: with_doubts(estimate, doubts) for radius, estimate in estimates.items()}
 
 
 def _level_shares(level: NDArray[np.float64]) -> tuple[float, ...]:
@@ -152,22 +201,32 @@ def _level_shares(level: NDArray[np.float64]) -> tuple[float, ...]:
 
 
 def _statements(
-    log: SessionLog, calibration: Calibration, supported: float, usable: float
+    calibration: Calibration, doubts: dict[Task, list[Doubt]], supported: float, usable: float
 ) -> tuple[str, ...]:
     source = "fitted to the log" if calibration.estimated else "recorded by the serving layer"
-    statements = [
-        f"Behaviour {source}: {calibration.verdict}.",
-        f"NCIS, SNIPS and doubly robust estimates are {SUPPORTED} for policies up to {supported:.1f} sigma "
-        f"from the logger (D2 {supported**2:.1f}), and usable with {CAUTION} up to {usable:.1f}.",
-        "They order policies. The level that a policy reaches online, no estimate from this log promises.",
-    ]
-    single = float((log.depths == 1).mean())
-    if single > 0.5:
+    statements = [f"Behaviour {source}: {calibration.verdict}."]
+    if supported > 0:
         statements.append(
-            f"{single:.0%} of sessions are a single request: nothing can be claimed about {TASKS[0]} here."
+            f"NCIS, SNIPS and doubly robust estimates are {SUPPORTED} for policies up to {supported:.1f} "
+            f"sigma from the logger (D2 {supported**2:.1f}), and usable with {CAUTION} up to {usable:.1f}."
         )
-    if calibration.estimated and calibration.verdict != "calibrated":
+    else:
+        statements.append(
+            f"No policy's estimate is {SUPPORTED}. NCIS, SNIPS and doubly robust estimates are usable with "
+            f"{CAUTION} up to {usable:.1f} sigma from the logger (D2 {usable**2:.1f})."
+        )
+    statements.append(
+        "They order policies. The level that a policy reaches online, no estimate from this log promises."
+    )
+    refused = {task: doubt.reason for task in TASKS for doubt in doubts[task] if doubt.word == NOT_SUPPORTED}
+    statements += [f"Nothing can be claimed about {task} here: {why}." for task, why in refused.items()]
+    if calibration.estimated and calibration.verdict != CALIBRATED:
         statements.append(
             "Record the serving layer's mean and scale: a fitted behaviour that is off biases ratios."
         )
     return tuple(statements)
+
+
+def _quantiles(values: tuple[float, ...], form: str) -> str:
+    pairs = zip(QUANTILES, values, strict=True)
+    return ", ".join(f"{value:{form}} at {share:.0%}" for share, value in pairs)

@@ -11,6 +11,7 @@ products over a session, go to the shortest sessions and order policies worse th
 here for reproduction.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal, NamedTuple, get_args
 
@@ -74,6 +75,13 @@ class Support(NamedTuple):
             if reasons:
                 return f"{word}: {'; '.join(reasons)}"
         return SUPPORTED
+
+
+class Doubt(NamedTuple):
+    """A verdict, CAUTION or NOT SUPPORTED, and its reason."""
+
+    word: str
+    reason: str
 
 
 class CountedSessions(NamedTuple):
@@ -247,6 +255,17 @@ def require_support(estimate: Estimate) -> Estimate:
     if estimate.verdict is not None and estimate.verdict.startswith(NOT_SUPPORTED):
         raise UnsupportedEstimateError(estimate.verdict)
     return estimate
+
+
+def with_doubts(estimate: Estimate, doubts: Iterable[Doubt]) -> Estimate:
+    """The estimate with a verdict no better than the worst doubt's, and that verdict's reasons."""
+    found, _, reasons = (estimate.verdict or SUPPORTED).partition(": ")
+    all_doubts = [Doubt(found, reasons), *doubts]
+    worst = min((doubt.word for doubt in all_doubts), key=(NOT_SUPPORTED, CAUTION, SUPPORTED).index)
+    if worst == SUPPORTED:
+        return estimate
+    kept = [doubt.reason for doubt in all_doubts if doubt.word == worst]
+    return replace(estimate, verdict=f"{worst}: {'; '.join(kept)}")
 
 
 def count_sessions(

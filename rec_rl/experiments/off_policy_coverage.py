@@ -26,7 +26,7 @@ class Coverage:
         policy, task: Of the estimate.
         ncis: Share of NCIS intervals that hold NCIS's expectation over users.
         snips: Share of SNIPS intervals that hold the one-request value, found by serving single requests.
-        supported: Share of draws with the verdict SUPPORTED, over which both shares are.
+        num_supported: Draws with the verdict SUPPORTED, over which both shares are.
         one_request_value: The truth that SNIPS is compared with.
     """
 
@@ -34,7 +34,7 @@ class Coverage:
     task: Task
     ncis: float
     snips: float
-    supported: float
+    num_supported: int
     one_request_value: float
 
 
@@ -141,7 +141,7 @@ def _coverage(
         task=task,
         ncis=float(shares[0]),
         snips=float(shares[1]),
-        supported=len(held) / num_draws,
+        num_supported=len(held),
         one_request_value=one_request,
     )
 

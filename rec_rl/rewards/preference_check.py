@@ -20,15 +20,22 @@ class PreferenceCheck:
     """How a reward does on users that it was not trained on.
 
     Attributes:
-        accuracy: Share of pairs without a tie that it orders rightly.
-        within_user_correlation: Of a session's mean reward with its level, within users.
-        num_pairs: Pairs that the accuracy is over.
-        harmful: Whether the correlation is too low for the reward to train anything.
+        right: Whether it orders each pair without a tie rightly, shape [num_pairs].
+        moments: As `user_moments` gives them, shape [num_users, 3].
     """
 
-    accuracy: float
-    within_user_correlation: float
-    num_pairs: int
+    right: NDArray[np.bool_]
+    moments: NDArray[np.float64]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of pairs without a tie that it orders rightly; NaN without any."""
+        return _share(self.right)
+
+    @property
+    def within_user_correlation(self) -> float:
+        """Of a session's mean reward with its level, within users; NaN if either is flat."""
+        return correlation_of(self.moments)
 
     @property
     def harmful(self) -> bool:
@@ -59,37 +66,55 @@ def check_preference_reward(
     """
     rewards = np.concatenate([reward(log.states[rows], log.actions[rows]) for rows in log.user_blocks()])
     return PreferenceCheck(
-        accuracy=pair_accuracy(rewards, pairs),
-        within_user_correlation=within_user_correlation(rewards, log, level),
-        num_pairs=int((pairs.label != 0.5).sum()),
+        right=ordered_rightly(return_gaps(rewards, pairs), pairs.label),
+        moments=user_moments(rewards, log, level),
     )
 
 
-def pair_accuracy(rewards: NDArray[np.float32], pairs: LocatedPairs) -> float:
-    """Share of pairs without a tie whose better segment has the larger return; ``rewards`` [n] of the log."""
+def return_gaps(rewards: NDArray[np.float32], pairs: LocatedPairs) -> NDArray[np.float64]:
+    """Return of segment a less that of b, shape [num_pairs]; ``rewards`` [n] are of the log's requests."""
     running = np.append(0, rewards.cumsum(dtype=np.float64))
     returns = running[pairs.first_rows + pairs.lengths] - running[pairs.first_rows]
-    return share_right(returns[:, 0] - returns[:, 1], pairs.label)
+    gaps: NDArray[np.float64] = returns[:, 0] - returns[:, 1]
+    return gaps
+
+
+def ordered_rightly(gap: ArrayLike, label: ArrayLike) -> NDArray[np.bool_]:
+    """Whether the gap in return, a less b, has the label's sign, for each pair without a tie."""
+    decided = np.asarray(label) != 0.5
+    right: NDArray[np.bool_] = ((np.asarray(gap) > 0) == (np.asarray(label) > 0.5))[decided]
+    return right
 
 
 def share_right(gap: ArrayLike, label: ArrayLike) -> float:
-    """Share of pairs without a tie whose gap in return, a less b, has the label's sign; NaN without any."""
-    decided = np.asarray(label) != 0.5
-    right = (np.asarray(gap) > 0) == (np.asarray(label) > 0.5)
-    return float(right[decided].mean()) if decided.any() else float("nan")
+    """Share of pairs without a tie that the gap in return orders rightly; NaN without any."""
+    return _share(ordered_rightly(gap, label))
 
 
-def within_user_correlation(
+def user_moments(
     rewards: NDArray[np.float32], log: SessionLog, level: NDArray[np.float64]
-) -> float:
-    """Correlation of sessions' mean reward and level, both less their user's mean; NaN if either is flat."""
+) -> NDArray[np.float64]:
+    """Sums of xx, xy and yy over each user's counted sessions, shape [num_users, 3].
+
+    x is a session's mean reward less its user's mean of these, y its level less its user's mean level.
+    """
     counted = ~np.isnan(level)
     sums = np.add.reduceat(rewards, log.session_starts, dtype=np.float64)
-    users = log.session_user_index[counted]
+    users, num_users = log.session_user_index[counted], len(log.user_ids)
     x = _less_user_mean((sums / log.depths)[counted], users)
     y = _less_user_mean(level[counted], users)
-    size = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / size if size > 0 else float("nan")
+    return np.stack([np.bincount(users, product, num_users) for product in (x * x, x * y, y * y)], axis=1)
+
+
+def correlation_of(moments: NDArray[np.float64]) -> float:
+    """Correlation within the users whose ``moments`` [num_users, 3] these are; NaN if either side is flat."""
+    xx, xy, yy = moments.sum(axis=0)
+    size = float(np.sqrt(xx * yy))
+    return float(xy) / size if size > 0 else float("nan")
+
+
+def _share(right: NDArray[np.bool_]) -> float:
+    return float(right.mean()) if len(right) else float("nan")
 
 
 def _less_user_mean(values: NDArray[np.float64], users: NDArray[np.int64]) -> NDArray[np.float64]:

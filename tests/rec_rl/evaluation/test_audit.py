@@ -39,6 +39,15 @@ def test_wrong_behaviour_is_not_calibrated(log: SessionLog, shift: float, stretc
     assert reason in calibrate(log, wrong).verdict
 
 
+def test_heavy_tails_are_not_calibrated(log: SessionLog):
+    rng = np.random.default_rng(0)
+    tailed = rng.standard_t(5, log.actions.shape) / np.sqrt(5 / 3)  # of deviation 1
+    actions = (log.behaviour_mean + log.behaviour_scale * tailed).astype(np.float32)
+    found = calibrate(replace(log, actions=actions), log.behaviour)
+    assert 0.93 < found.coverage < 0.97  # the share within 1.96 sigma does not tell
+    assert found.verdict.startswith("not calibrated: kurtosis")
+
+
 def test_behaviour_that_ignores_the_state_is_not_calibrated(log: SessionLog):
     mean = np.tile(log.actions.mean(axis=0), (len(log), 1))
     blind = GaussianBehaviour(mean=mean, scale=log.actions.std(axis=0))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,12 +12,14 @@ from rec_rl.evaluation.off_policy import (
     NOT_SUPPORTED,
     SUPPORTED,
     WEIGHTINGS,
+    Doubt,
     Support,
     cap_sweep,
     doubly_robust,
     ncis,
     require_support,
     snips,
+    with_doubts,
 )
 
 # Two users: sessions 0 and 1 are user 5's, session 2 is user 9's; the last request's session has no level.
@@ -145,6 +149,21 @@ def test_weights_too_small_for_a_float_still_give_an_estimate():
 def test_verdicts_name_their_reasons(support: Support, word: str, reason: str):
     assert support.verdict.startswith(word)
     assert reason in support.verdict
+
+
+def test_doubts_only_worsen_a_verdict():
+    estimate = ncis(LOG_RATIO, SESSION, USER, LEVEL)
+    few = "2 users, fewer than 10"
+    assert estimate.verdict.startswith(NOT_SUPPORTED)
+    assert few in estimate.verdict
+    assert with_doubts(estimate, [Doubt(CAUTION, "off")]) == estimate
+    assert with_doubts(estimate, [Doubt(NOT_SUPPORTED, "off")]).verdict == f"{estimate.verdict}; off"
+    good = replace(estimate, verdict=SUPPORTED)
+    assert with_doubts(good, []) is good
+    assert with_doubts(good, [Doubt(CAUTION, "a"), Doubt(CAUTION, "b")]).verdict == f"{CAUTION}: a; b"
+    assert with_doubts(replace(good, verdict=f"{CAUTION}: a"), [Doubt(NOT_SUPPORTED, "b")]).verdict == (
+        f"{NOT_SUPPORTED}: b"
+    )
 
 
 def test_products_are_judged_by_the_distance_of_a_session(record: Record):

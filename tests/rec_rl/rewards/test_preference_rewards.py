@@ -14,9 +14,10 @@ from rec_rl.rewards.bradley_terry import BradleyTerryConfig, BradleyTerryReward,
 from rec_rl.rewards.linear_reward import fit_linear_reward, logistic_newton
 from rec_rl.rewards.preference_check import (
     check_preference_reward,
-    pair_accuracy,
+    correlation_of,
+    return_gaps,
     share_right,
-    within_user_correlation,
+    user_moments,
 )
 
 CONFIG = BradleyTerryConfig(hidden_sizes=(16,), batch_size=50, epochs=2, learning_rate=3e-3)
@@ -153,7 +154,9 @@ def test_accuracy_counts_pairs_without_a_tie():
         num_missing=0,
     )
     # 1 + 2 against 2.5; 2 against 4
-    assert pair_accuracy(np.array([1, 2, 2.5, 4], np.float32), pairs) == 0.5
+    gaps = return_gaps(np.array([1, 2, 2.5, 4], np.float32), pairs)
+    np.testing.assert_allclose(gaps, [0.5, -2])
+    assert share_right(gaps, pairs.label) == 0.5
 
 
 def test_within_user_correlation_ignores_differences_between_users():
@@ -161,9 +164,12 @@ def test_within_user_correlation_ignores_differences_between_users():
     level = session_levels(log).mixture
     own = np.repeat(np.nan_to_num(level), log.depths).astype(np.float32)
     between = (10 * log.user_index).astype(np.float32)
-    assert within_user_correlation(own - between, log, level) == pytest.approx(1, abs=1e-4)
-    assert within_user_correlation(between - own, log, level) == pytest.approx(-1, abs=1e-4)
-    assert np.isnan(within_user_correlation(between, log, level))
+    for rewards, expected in ((own - between, 1), (between - own, -1)):
+        moments = user_moments(rewards, log, level)
+        assert moments.shape == (40, 3)
+        assert correlation_of(moments) == pytest.approx(expected, abs=1e-4)
+        assert correlation_of(moments[:5]) == pytest.approx(expected, abs=1e-4)
+    assert np.isnan(correlation_of(user_moments(between, log, level)))
 
 
 def test_check_passes_honest_labels_and_catches_session_labels(split_log: tuple[SessionLog, SessionLog]):

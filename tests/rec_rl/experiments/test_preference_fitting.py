@@ -1,0 +1,77 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from envs.session_rollouts import record_log
+from envs.session_world import SessionWorld
+from rec_rl.cli import app
+from rec_rl.data.levels import session_levels
+from rec_rl.data.preferences import scripted_preferences
+from rec_rl.data.session_files import save_log
+from rec_rl.errors import ConfigError, DatasetError
+from rec_rl.experiments.preference_fitting import PreferenceSpec, check_preferences, fit_preference_reward
+from rec_rl.rewards.bradley_terry import BradleyTerryConfig
+
+SMALL = BradleyTerryConfig(hidden_sizes=(32,), batch_size=64, learning_rate=2e-3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log, labelled pairs, and a reward of each kind of label."""
+    folder = tmp_path_factory.mktemp("preferences")
+    log = record_log(SessionWorld(120, 0), 230).log
+    save_log(log, folder / "log.parquet")
+    level = session_levels(log).mixture
+    scripted_preferences(log, level, num_pairs=200, seed=0).save(folder / "pairs.jsonl")
+    for teacher in ("mean", "session"):
+        spec = PreferenceSpec(log=str(folder / "log.parquet"), num_pairs=700, teacher=teacher)
+        fit_preference_reward(spec, folder / teacher, config=SMALL, command="")
+    return folder
+
+
+def test_mean_labels_pass(folder: Path):
+    record, sentences, passed = check_preferences(folder / "mean", None, seed=0, command="")
+    assert passed
+    assert record["metrics"]["within_user_correlation"]["low"] > 0.1
+    assert record["metrics"]["within_user_correlation"]["n"] == 30  # the quarter of users held out
+    assert record["metrics"]["pair_accuracy"]["low"] > 0.5
+    assert sentences[-1].startswith("PASS")
+
+
+def test_session_labels_are_caught_and_the_command_exits_1(folder: Path):
+    done = CliRunner().invoke(app, ["reward", "check", str(folder / "session"), "--json"])
+    assert done.exit_code == 1
+    record = json.loads(done.stdout)
+    assert record["metrics"]["pair_accuracy"]["value"] > 0.7  # which is why accuracy is no evidence
+    assert record["notes"][0].startswith("FAIL: harmful")
+
+
+def test_labelled_pairs_replace_the_teacher_and_those_of_held_out_users_are_left_out(folder: Path):
+    spec = PreferenceSpec(log=str(folder / "log.parquet"), pairs=str(folder / "pairs.jsonl"))
+    notes = fit_preference_reward(spec, folder / "people", config=SMALL, command="")["notes"]
+    used = int(notes[0].split()[2])
+    assert 0 < used < 200
+    assert f"{200 - used} pairs are not in their log" in notes[0]
+
+
+def test_another_log_is_judged_whole(folder: Path, tmp_path: Path):
+    save_log(record_log(SessionWorld(20, 9), 230).log, tmp_path / "other.parquet")
+    record, _, _ = check_preferences(folder / "mean", tmp_path / "other.parquet", seed=0, command="")
+    assert record["metrics"]["within_user_correlation"]["n"] == 20
+
+
+def test_mistakes_are_refused(folder: Path):
+    log = str(folder / "log.parquet")
+    with pytest.raises(ConfigError, match="did you mean 'session'"):
+        PreferenceSpec(log=log, teacher="sesion")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="num_pairs must be >= 1, got 0"):
+        PreferenceSpec(log=log, num_pairs=0)
+    with pytest.raises(DatasetError, match="> 600 requests"):
+        fit_preference_reward(
+            PreferenceSpec(log=log, segment_length=300), folder / "never", config=SMALL, command=""
+        )
+    misplaced = ["reward", "fit", "qr_iql", "--data", log, "--out", "x", "--teacher", "mean"]
+    error = CliRunner().invoke(app, misplaced).exception
+    assert str(error) == "--teacher is for the method 'preference', got 'qr_iql'"
