@@ -41,6 +41,9 @@ def train(
     feedback: Annotated[
         str | None, typer.Option(help="Column of explicit feedback that calibrates the reward anchored.")
     ] = None,
+    num_workers: Annotated[
+        int, typer.Option(help="Processes that share the training, on Ray; a GPU each where there are any.")
+    ] = 1,
     seed: Seed = 0,
     name: Annotated[str | None, typer.Option(help="Name of the run; default: of what is trained.")] = None,
     runs: Runs = Path("runs"),
@@ -58,6 +61,7 @@ def train(
         reward=reward,
         feedback=feedback,
         seed=seed,
+        num_workers=num_workers,
     )
     folder = runs / (name or "-".join(["ctr", model, *([reward] if reward else []), str(seed)]))
     record = run_ctr(spec, folder, command=command_line())

@@ -6,8 +6,9 @@ a long log is never copied per row.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,14 @@ class Impressions:
             ends=self.ends[index],
             sources=self.sources[index],
         )
+
+    def followed_by(self, others: "Impressions") -> "Impressions":
+        """These rows, then the others."""
+        columns: dict[str, Any] = {
+            column.name: np.concatenate([getattr(self, column.name), getattr(others, column.name)])
+            for column in fields(self)
+        }
+        return Impressions(**columns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,6 +230,31 @@ def exposure_split(
             "max_history": max_history,
         },
         left_out={"rows without an exposure, history only": len(log) - len(exposed)},
+    )
+
+
+def split_log(log: Interactions, *, seed: int, max_history: int = 100) -> ClickDataset:
+    """By time where the log records exposures, by DIN's protocol with sampled negatives where it does not."""
+    if log.exposed.any():
+        return exposure_split(log, max_history=max_history)
+    return sampled_negative_split(log, seed=seed, max_history=max_history)
+
+
+def hold_out_users(data: ClickDataset, share: float, *, seed: int) -> ClickDataset:
+    """The training rows of a share of the users become test rows, beside those that are there.
+
+    Raises:
+        DatasetError: If one side would be empty.
+    """
+    _check_settings(1, share)
+    users = np.unique(data.train.users)
+    chosen = np.random.default_rng([seed, 4]).permutation(users)[: round(share * len(users))]
+    held_out = np.isin(data.train.users, chosen)
+    return replace(
+        data,
+        train=data.train.rows(~held_out),
+        test=data.test.followed_by(data.train.rows(held_out)),
+        settings={**data.settings, "held_out_users": share},
     )
 
 

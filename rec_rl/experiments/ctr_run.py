@@ -19,35 +19,24 @@ from numpy.typing import NDArray
 from rec_rl.checkpoint import save_state
 from rec_rl.data.catalogue import load_log
 from rec_rl.data.interactions import Interactions
-from rec_rl.data.splits import SAMPLED, ClickDataset, exposure_split, sampled_negative_split
+from rec_rl.data.splits import ClickDataset, split_log
 from rec_rl.data.tables import ColumnMap
-from rec_rl.data.transitions import UserTransitions
 from rec_rl.errors import ConfigError, check_name
 from rec_rl.evaluation.ranking import ranking_differences, ranking_estimates
-from rec_rl.experiments.ctr_training import (
-    CTRConfig,
-    CTRTraining,
-    backbone_config,
-    predict,
-    reward_differences,
+from rec_rl.experiments.ctr_rewards import (
+    assumptions,
+    control_differences,
+    fit_reward_on_backbone,
+    train_decisions,
 )
+from rec_rl.experiments.ctr_training import CTRConfig, CTRTraining, predict, reward_differences
 from rec_rl.experiments.records import RunRecord, to_plain, write_text
 from rec_rl.models import MODELS
 from rec_rl.models.batches import Rows
-from rec_rl.models.state_body import backbone_body, encode_states
 from rec_rl.progress import Progress, progress
 from rec_rl.report.figures import histogram, save
 from rec_rl.report.page import write_report
-from rec_rl.rewards import REWARD_METHODS, MentalRewardModel, fit_mental_reward
-from rec_rl.rewards.controls import ShuffledReward
-from rec_rl.rewards.mental_reward import EXPOSED
-
-REWARD_HISTORY = 20  # items of history that a reward sees: all its states are in memory at once
-
-SAMPLED_NOTE = (
-    "the log records no exposures: the skips that the mental reward was fitted on are sampled negatives, "
-    "which are no decisions of the user"
-)
+from rec_rl.rewards import REWARD_METHODS, MentalRewardModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +52,7 @@ class CTRRunSpec:
             embeddings, as more than three do those of a click model.
         feedback: The log's column of explicit feedback that calibrates the anchored reward.
         seed: Of the split, the weights and the order of the rows.
+        num_workers: Processes that share each click model's training; the result is that of one.
     """
 
     data: str
@@ -72,8 +62,11 @@ class CTRRunSpec:
     reward_epochs: int = 3
     feedback: str | None = None
     seed: int = 0
+    num_workers: int = 1
 
     def __post_init__(self) -> None:
+        if self.num_workers < 1:
+            raise ConfigError(f"num_workers must be >= 1, got {self.num_workers}")
         check_name("model", self.training.model, MODELS)
         if self.reward is not None:
             check_name("reward method", self.reward, REWARD_METHODS)
@@ -105,10 +98,9 @@ def run_ctr(spec: CTRRunSpec, folder: Path, *, command: str) -> dict[str, Any]:
         differences: dict[str, NDArray[np.float32]] = {}
         notes = [f"{reason}: {count:,}" for reason, count in data.notes.items()]
         if spec.reward is not None:
-            model, transitions, order = _fit_reward(spec, log, data, shown)
+            model, differences = _fit_reward(spec, log, data, shown)
             model.save(folder / "reward")
-            differences = _differences(spec.reward, model, transitions, order)
-            notes += _assumptions(model, data)
+            notes += assumptions(model, data)
         trained = {arm: _train(spec, data, arm, differences.get(arm), shown) for arm in ("ce", *differences)}
     main = trained[spec.reward or "ce"]
     save_state(folder / "checkpoints" / "last", main.state(), "ctr")
@@ -135,112 +127,25 @@ def run_ctr(spec: CTRRunSpec, folder: Path, *, command: str) -> dict[str, Any]:
     return record.to_dict()
 
 
-def split_log(log: Interactions, *, seed: int) -> ClickDataset:
-    """By time where the log records exposures, by DIN's protocol with sampled negatives where it does not."""
-    return exposure_split(log) if log.exposed.any() else sampled_negative_split(log, seed=seed)
-
-
-def train_decisions(
-    data: ClickDataset, log: Interactions, *, feedback: str | None = None
-) -> tuple[UserTransitions, NDArray[np.int64]]:
-    """The training rows as decisions, in the order of users and time.
-
-    The next state is the user's next training row. After the last one the record stops while the user stays:
-    the row is truncated, and what comes next is taken to be the item shown before, to a history that has
-    grown by the click. An exit is known only where a session ends and a later one of the same user follows.
-    A sampled negative is put before the action that it was drawn for, so that histories grow by clicks alone.
-
-    Args:
-        data: Split of ``log``.
-        log: Knows sessions and feedback.
-        feedback: A column of ``log.feedback``, brought from its range to [0, 1].
-
-    Returns:
-        The transitions, and the index of each in ``data.train``, shape [n].
-    """
-    sampled = _is_sampled(data)
-    keys = (data.train.clicks, data.train.ends, data.train.users) if sampled else (data.train.sources,)
-    order = np.lexsort(keys).astype(np.int64)
-    rows = data.train.rows(order)
-    at = np.arange(len(rows))
-    is_last = np.append(rows.users[1:] != rows.users[:-1], True)
-    is_first = np.append(True, is_last[:-1])
-    following = rows.rows(at + np.where(is_last, np.where(is_first, 0, -1), 1))
-    after = replace(
-        following,
-        starts=np.where(is_last, rows.starts, following.starts),
-        ends=np.where(is_last, rows.ends + rows.clicks, following.ends),
-    )
-    left = np.zeros(len(rows), np.bool_)
-    if log.sessions is not None and not sampled:
-        session = log.sessions[rows.sources]
-        left[:-1] = ~is_last[:-1] & (session[1:] != session[:-1])
-    width = min(REWARD_HISTORY, int(data.settings["max_history"]))
-    transitions = UserTransitions(
-        states=encode_states(data, rows, width),
-        actions=rows.clicks.astype(np.int64),
-        next_states=encode_states(data, after, width),
-        terminated=left,
-        truncated=is_last,
-        users=rows.users.astype(np.int64),
-        feedback=None if feedback is None else _feedback(log, feedback)[rows.sources],
-    )
-    return transitions, order
-
-
-def _feedback(log: Interactions, name: str) -> NDArray[np.float32]:
-    """A column in [0, 1], and NaN behind its last row, where the source of a sampled row points."""
-    column = log.feedback[check_name("feedback", name, log.feedback)]
-    values = np.unique(column[~np.isnan(column)])
-    if len(values) < 2:
-        raise ConfigError(f"feedback {name!r} must hold two values or more, got {values.tolist()}")
-    low, high = values[0], values[-1]
-    return np.append((column - low) / (high - low), np.nan).astype(np.float32)
-
-
-def _assumptions(model: MentalRewardModel, data: ClickDataset) -> list[str]:
-    """What the rewards rest on, corrected where the log has no skips of its own."""
-    sampled = _is_sampled(data)
-    return [SAMPLED_NOTE if sampled and text == EXPOSED else text for text in model.record.assumptions]
-
-
-def _is_sampled(data: ClickDataset) -> bool:
-    return bool((data.train.sources == SAMPLED).any())
-
-
 def _fit_reward(
     spec: CTRRunSpec, log: Interactions, data: ClickDataset, shown: Progress
-) -> tuple[MentalRewardModel, UserTransitions, NDArray[np.int64]]:
+) -> tuple[MentalRewardModel, dict[str, NDArray[np.float32]]]:
+    """The reward model, and Dn of every aligned arm on the training rows, shape [n] each."""
     assert spec.reward is not None
     transitions, order = train_decisions(data, log, feedback=spec.feedback)
-    training = spec.training
-    steps = spec.reward_epochs * -(-len(transitions) // training.batch_size)
-    config = REWARD_METHODS[spec.reward](
-        learning_rate=training.learning_rate, batch_size=training.batch_size, steps=steps, head_steps=steps
-    )
-    model = fit_mental_reward(
+    model = fit_reward_on_backbone(
         transitions,
-        config,
+        data,
+        method=spec.reward,
+        body=spec.training,
+        epochs=spec.reward_epochs,
         seed=spec.seed,
-        body=backbone_body(training.model, backbone_config(data, training), data.item_categories),
         on_step=lambda step, total, _: shown.update(f"reward {spec.reward}", step, total),
     )
-    return model, transitions, order
-
-
-def _differences(
-    method: str, model: MentalRewardModel, transitions: UserTransitions, order: NDArray[np.int64]
-) -> dict[str, NDArray[np.float32]]:
-    """Dn of every aligned arm on the training rows, shape [n] each."""
-    rewards = model.reward(transitions.states)
-    by_arm = {
-        method: reward_differences(rewards),
-        "shuffled": reward_differences(ShuffledReward(rewards)(transitions.states)),
-        "placebo": np.ones(len(transitions), np.float32),
-        "q_difference": reward_differences(model.q(transitions.states)),
-    }
-    back = np.argsort(order)
-    return {arm: difference[back] for arm, difference in by_arm.items()}
+    rewards, back = model.reward(transitions.states), np.argsort(order)
+    by_arm = {spec.reward: reward_differences(rewards)}
+    by_arm |= control_differences(rewards, model.q(transitions.states), transitions.states)
+    return model, {arm: difference[back] for arm, difference in by_arm.items()}
 
 
 def _train(
@@ -251,6 +156,12 @@ def _train(
     shown: Progress,
 ) -> CTRTraining:
     config = spec.training if difference is not None else replace(spec.training, kappa=0.0)
+    if spec.num_workers > 1:
+        from rec_rl.experiments.ctr_distributed import train_on_workers
+
+        return train_on_workers(
+            data, config, seed=spec.seed, num_workers=spec.num_workers, difference=difference
+        )
     training = CTRTraining(data, config, seed=spec.seed, difference=difference)
 
     def show(step: int, total: int, metrics: dict[str, float]) -> None:

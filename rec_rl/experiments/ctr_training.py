@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from rec_rl.data.splits import ClickDataset
+from rec_rl.data.splits import ClickDataset, Impressions
 from rec_rl.errors import CheckpointError, ConfigError
 from rec_rl.evaluation.ranking import auc
+from rec_rl.experiments.data_parallel import Shard
 from rec_rl.losses.click import aligned_click_loss, click_loss, normalised_difference
 from rec_rl.models import BackboneConfig, ClickModel, build_backbone
 from rec_rl.models.batches import Batch, Rows
@@ -81,7 +82,8 @@ class CTRTraining:
         *,
         seed: int,
         difference: NDArray[np.float32] | None = None,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
+        shard: Shard = Shard(),
     ) -> None:
         """Sets up weights and optimizer.
 
@@ -91,13 +93,15 @@ class CTRTraining:
             seed: Of the weights, the order of the rows and what a backbone draws.
             difference: Dn of each training row, shape [len(data.train)]; needed if kappa > 0.
             device: Where to train.
+            shard: This process's part of every batch. Losses are of the whole batch whatever it is, and so is
+                all but the auxiliary loss of a backbone, which is averaged over the parts.
         """
         if config.kappa > 0 and difference is None:
             raise ConfigError(f"kappa = {config.kappa:g} needs a mental reward")
         if difference is not None and difference.shape != (len(data.train),):
             raise ValueError(f"difference must have shape ({len(data.train)},), got {difference.shape}")
         self.config = config
-        self._data, self._seed = data, seed
+        self._data, self._seed, self._shard = data, seed, shard
         self._train = Rows.of(data, data.train, device)
         self._validation = Rows.of(data, data.validation, device)
         aligned = config.kappa > 0 and difference is not None
@@ -106,6 +110,7 @@ class CTRTraining:
             torch.manual_seed(seed)
             self.model = ClickModel(build_backbone(config.model, backbone_config(data, config))).to(device)
             self._rng_state = torch.get_rng_state()
+        self._shared_model = shard.share_model(self.model)
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate, fused=True)
         self.epochs: list[EpochRecord] = []
         self._best: dict[str, Tensor] = {}
@@ -131,18 +136,21 @@ class CTRTraining:
             raise ValueError("the run is finished")
         start = self._step % self.steps_per_epoch * self.config.batch_size
         index = self._order[start : start + self.config.batch_size]
-        difference = None if self._difference is None else self._difference.index_select(0, index)
+        own, weight = self._shard.rows(index)
+        difference = None if self._difference is None else self._difference.index_select(0, own)
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self._rng_state)
             loss = train_step(
-                self.model,
+                self._shared_model,
                 self._optimizer,
-                self._train.batch(index),
-                self._train.clicks.index_select(0, index),
+                self._train.batch(own),
+                self._train.clicks.index_select(0, own),
                 difference=difference,
                 kappa=self.config.kappa,
+                weight=weight,
             )
             self._rng_state = torch.get_rng_state()
+        loss = self._shard.mean(loss, index.device)
         self._loss_sum += loss * len(index)
         self._step += 1
         if self._step % self.steps_per_epoch == 0:
@@ -194,21 +202,29 @@ class CTRTraining:
         self.model.load_state_dict(_tensors(state["model"]))
         self._best = _tensors(state["best"])
         self._optimizer.load_state_dict(_tensors(state["optimizer"]))
-        self._rng_state = torch.as_tensor(state["rng"])
+        self._rng_state = _tensors(state["rng"])
         self._step, self._loss_sum = state["step"], state["loss_sum"]
         self.epochs = [EpochRecord(**record) for record in state["epochs"]]
         self._order = self._permutation()
 
     def _permutation(self) -> Tensor:
         rng = np.random.default_rng([self._seed, len(self.epochs)])
-        return torch.from_numpy(rng.permutation(len(self._train))).to(self._train.users.device)
+        order = shuffle_histories(self._data.train, rng)
+        return torch.from_numpy(order).to(self._train.users.device)
+
+    def _validate(self) -> NDArray[np.float32]:
+        """Probabilities of the validation rows, which workers share out and all come to know."""
+        num_rows = len(self._validation)
+        own, _ = self._shard.rows(torch.arange(num_rows, device=self._validation.users.device))
+        probabilities = self._shard.gather(_probabilities(self.model, self._validation, own), num_rows)
+        return probabilities.cpu().numpy()
 
     def _end_epoch(self) -> None:
         now = time.perf_counter()
         record = EpochRecord(
             epoch=len(self.epochs) + 1,
             loss=self._loss_sum / len(self._train),
-            validation_auc=auc(self._data.validation.clicks, predict(self.model, self._validation)),
+            validation_auc=auc(self._data.validation.clicks, self._validate()),
             seconds=now - self._started,
         )
         if not self.epochs or record.validation_auc > max(past.validation_auc for past in self.epochs):
@@ -217,19 +233,43 @@ class CTRTraining:
         self._order, self._loss_sum, self._started = self._permutation(), 0.0, time.perf_counter()
 
 
+def shuffle_histories(rows: Impressions, rng: np.random.Generator) -> NDArray[np.int64]:
+    """An order of the rows in which neighbours of the same history stay neighbours, shape [n].
+
+    So an action and the negative drawn for it meet in one batch, and models read their history once.
+    """
+    first = np.append(True, (np.diff(rows.starts) != 0) | (np.diff(rows.ends) != 0))
+    starts = np.flatnonzero(first)
+    sizes = np.diff(starts, append=len(rows))
+    order = rng.permutation(len(starts))
+    sizes, ends = sizes[order], np.cumsum(sizes[order])
+    inside = np.arange(len(rows)) - np.repeat(ends - sizes, sizes)
+    return np.repeat(starts[order], sizes) + inside
+
+
 def train_step(
-    model: ClickModel,
+    model: nn.Module,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     clicks: Tensor,
     *,
     difference: Tensor | None = None,
     kappa: float = 0.0,
+    weight: float = 1.0,
 ) -> float:
     """One step on the mean of cross-entropy - kappa Dn F, plus the backbone's own auxiliary loss.
 
+    Args:
+        model: A `ClickModel`, shared by workers or not.
+        optimizer: Of its parameters.
+        batch: B rows.
+        clicks: 0 or 1, shape [B].
+        difference: Dn, shape [B]; None is plain cross-entropy.
+        kappa: Of the mental reward.
+        weight: Of this batch's mean loss, where it is a part of a larger one.
+
     Returns:
-        The mean loss of the batch before the step, without the auxiliary one.
+        The mean loss of the batch before the step times its weight, without the auxiliary one.
     """
     model.train()
     logits, auxiliary_loss = model(batch)
@@ -237,6 +277,7 @@ def train_step(
         loss = click_loss(logits, clicks).mean()
     else:
         loss = aligned_click_loss(logits, clicks, difference, kappa).mean()
+    loss = weight * loss
     optimizer.zero_grad()
     (loss + auxiliary_loss).backward()
     optimizer.step()
@@ -260,13 +301,16 @@ def reward_differences(rewards: NDArray[np.float32]) -> NDArray[np.float32]:
     return normalised_difference(torch.from_numpy(rewards), scale).numpy()
 
 
-@torch.inference_mode()
 def predict(model: ClickModel, rows: Rows) -> NDArray[np.float32]:
     """Click probabilities of all rows, shape [n]."""
+    return _probabilities(model, rows, torch.arange(len(rows), device=rows.users.device)).cpu().numpy()
+
+
+@torch.no_grad()
+def _probabilities(model: ClickModel, rows: Rows, index: Tensor) -> Tensor:
     model.eval()
-    index = torch.arange(len(rows), device=rows.users.device)
     logits = [model(rows.batch(part))[0] for part in torch.split(index, EVALUATION_BATCH)]
-    return torch.sigmoid(torch.cat(logits)).cpu().numpy()
+    return torch.sigmoid(torch.cat(logits))
 
 
 def backbone_config(data: ClickDataset, config: CTRConfig) -> BackboneConfig:
@@ -284,7 +328,7 @@ def backbone_config(data: ClickDataset, config: CTRConfig) -> BackboneConfig:
 
 def _tensors(node: Any) -> Any:
     if isinstance(node, np.ndarray):
-        return torch.from_numpy(node)
+        return torch.tensor(node)
     if isinstance(node, dict):
         return {key: _tensors(value) for key, value in node.items()}
     if isinstance(node, list):

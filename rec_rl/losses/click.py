@@ -4,6 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+LIMIT = 3.0
+"""Of Dn, the normalised difference of a mental reward."""
+
 
 def click_loss(logits: Tensor, clicks: Tensor) -> Tensor:
     """Cross-entropy of the click probability F = sigmoid(logits), per element.
@@ -37,7 +40,7 @@ def alignment_loss(logits: Tensor, rewards: Tensor) -> Tensor:
     return -(click * probability + skip * (1 - probability))
 
 
-def normalised_difference(rewards: Tensor, scale: float, *, limit: float = 3.0) -> Tensor:
+def normalised_difference(rewards: Tensor, scale: float, *, limit: float = LIMIT) -> Tensor:
     """Dn = clip((r(s, click) - r(s, skip)) / scale, -limit, limit), shape [B], detached.
 
     It is scaled and not centred: centring changes the mean click probability, which inflates NCIS.

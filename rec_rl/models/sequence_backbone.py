@@ -32,12 +32,16 @@ class SequenceBackbone(Backbone):
         """States of all elements, [T, D] to [T, D], T >= 1."""
 
     def features(self, batch: Batch) -> Tensor:
-        shown, past = self.embeddings.of_item(batch), self.embeddings.of_history(batch)
-        states = self.encode(past, batch.history) if len(past) else past
-        interest = batch.history.last(states)
+        shown, interest = self.embeddings.of_item(batch), batch.once_per_history(self._interest)
         inputs = [*self.embeddings.of_user(batch), shown, interest, interest * shown]
         features: Tensor = self.deep(torch.cat(inputs, dim=1))
         return features
+
+    def _interest(self, batch: Batch) -> Tensor:
+        """The last state of each history, [B, D]."""
+        past = self.embeddings.of_history(batch)
+        states = self.encode(past, batch.history) if len(past) else past
+        return batch.history.last(states)
 
 
 class TransformerEncoder(nn.Module):

@@ -6,12 +6,13 @@ these did, which a reward that grows with the session or goes to the wrong state
 the log can carry an inverse method; and how far the result hangs on its assumptions. Its own fits share
 nothing with the reward's training, and its scores are taken on other users than its fits.
 
-A pass says that behaviour supports the reward. Whether users were glad afterwards cannot be read from clicks:
-two truths with the same behaviour pass alike. Explicit feedback tells them apart.
+A pass says that behaviour supports the reward. Whether users were glad afterwards cannot be read from
+clicks: two truths with the same behaviour pass alike. Explicit feedback tells them apart. A reward that was
+calibrated on feedback is judged twice: as behaviour gave it, by behaviour; as it is, by feedback of others.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ MAX_ROWS = 30_000
 TEST_SHARE = 0.3
 MIN_FEEDBACK = 30
 RANKING, EXPLAINS, POLICY = "click ranking", "reward explains behaviour", "policy explains behaviour"
+AGREEMENT = "agreement with feedback"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ def check_reward(
         log_policy: The policy that comes with a function, where there is one.
         discount: The users' gamma that a function assumes.
         feedback: Explicit feedback of each row (ratings, likes; larger is better), shape [n], NaN where none
-            was given.
+            was given; that of the transitions if None.
         seed: Of the users drawn, the split and the gate's features.
 
     Returns:
@@ -76,11 +78,13 @@ def check_reward(
     Raises:
         ValueError: If the reward is not finite numbers of shape [n, 2], or the feedback not [n].
     """
+    if feedback is None:
+        feedback = transitions.feedback
     if feedback is not None and feedback.shape != (len(transitions),):
         raise ValueError(f"feedback must have shape [{len(transitions)}], got {feedback.shape}")
     reward: RewardFunction
     if isinstance(model, MentalRewardModel):
-        reward, log_policy, discount = model.reward, model.log_policy, model.config.discount
+        reward, log_policy, discount = model.behaviour_reward, model.log_policy, model.config.discount
     else:
         reward = model
     rows = transitions
@@ -90,15 +94,18 @@ def check_reward(
     findings = [exits_labelled(transitions), ends_labelled(transitions)]
     findings += _behaviour(reward, log_policy, train, test, discount, seed)
     findings.append(_no_clock(reward, rows))
-    if feedback is not None:
-        findings.append(_agreement(reward, transitions, feedback))
     if isinstance(model, MentalRewardModel):
+        if feedback is not None:
+            findings.append(_agreement_of_model(model, transitions, feedback))
         findings += [exits_valued(model, rows), level(model, rows)]
         findings += sensitivity(model, train, test, seed=seed)
+        return _verdict(tuple(findings), model.record.assumptions)
+    if feedback is not None:
+        findings.append(_agreement(reward, transitions, feedback))
     return _verdict(tuple(findings))
 
 
-def _verdict(findings: tuple[Finding, ...]) -> RewardCheck:
+def _verdict(findings: tuple[Finding, ...], assumptions: tuple[str, ...] = ()) -> RewardCheck:
     failed = [finding.name for finding in findings if finding.passed is False]
     if failed:
         verdict = f"FAILS: {', '.join(failed)}. Do not train on this reward."
@@ -106,9 +113,12 @@ def _verdict(findings: tuple[Finding, ...]) -> RewardCheck:
     if any(finding.name == RANKING and finding.passed is None for finding in findings):
         verdict = "CANNOT BE JUDGED: in this log, what users do hardly depends on the state."
         return RewardCheck(findings=findings, passed=None, verdict=verdict)
-    verdict = (
-        "PASSES: behaviour supports this reward. Whether users were glad afterwards, only feedback tells."
-    )
+    verdict = "PASSES: behaviour supports this reward."
+    agrees = next((finding for finding in findings if finding.name == AGREEMENT), None)
+    if agrees is None or agrees.passed is None:
+        verdict += " Whether users were glad afterwards, only feedback tells."
+    if assumptions:
+        verdict += f" No log can test that {'; that '.join(assumptions)}."
     return RewardCheck(findings=findings, passed=True, verdict=verdict)
 
 
@@ -186,11 +196,27 @@ def _no_clock(reward: RewardFunction, rows: UserTransitions) -> Finding:
     )
 
 
+def _agreement_of_model(
+    model: MentalRewardModel, transitions: UserTransitions, feedback: NDArray[np.floating]
+) -> Finding:
+    """`_agreement` of the reward as it is; on the rows of its own fit, that of users kept from the fit."""
+    if model.record.num_feedback and model.record.data_hash == transitions.content_hash:
+        said = replace(transitions, feedback=feedback.astype(np.float32))
+        transitions = said.split(model.config.held_out_share, seed=model.record.seed)[1]
+        assert transitions.feedback is not None
+        feedback = transitions.feedback
+    finding = _agreement(model.reward, transitions, feedback)
+    if not model.record.num_feedback or finding.passed is None:
+        return finding
+    before = _agreement(model.behaviour_reward, transitions, feedback).value
+    return replace(finding, sentence=f"{finding.sentence} Before calibration it was {before:.2f}.")
+
+
 def _agreement(
     reward: RewardFunction, transitions: UserTransitions, feedback: NDArray[np.floating]
 ) -> Finding:
     """Rank correlation of r(click) - r(skip) with explicit feedback on the rows that carry any."""
-    name, bound = "agreement with feedback", "rank correlation > 0 with 95 % confidence"
+    name, bound = AGREEMENT, "rank correlation > 0 with 95 % confidence"
     given = np.flatnonzero(np.isfinite(feedback))
     if len(given) < MIN_FEEDBACK or np.ptp(feedback[given]) == 0:
         return not_judged(name, bound, f"{len(given)} rows carry feedback, too few or all the same.")

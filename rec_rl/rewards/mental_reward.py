@@ -94,6 +94,10 @@ class MentalRewardModel:
         """r*(s, skip) and r*(s, click), [n, d] to [n, 2]."""
         return self._apply(self.reward_head.reward, states)
 
+    def behaviour_reward(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The same as behaviour alone gives it, before explicit feedback calibrated it, [n, d] to [n, 2]."""
+        return self._apply(self.reward_head.behaviour_reward, states)
+
     def quantiles(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
         """Increasing quantiles of both rewards at the levels (2i - 1) / 2N, [n, d] to [n, 2, N].
 

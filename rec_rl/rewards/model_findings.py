@@ -15,7 +15,7 @@ SENSITIVITY_BATCH = 1000
 
 def exits_valued(model: MentalRewardModel, rows: UserTransitions) -> Finding:
     """Whether Q - gamma (1-d) V(s') under these exit labels is what the reward head says."""
-    taken = model.reward(rows.states)[np.arange(len(rows)), rows.actions]
+    taken = model.behaviour_reward(rows.states)[np.arange(len(rows)), rows.actions]
     shift = float((model.reward_targets(rows) - taken).mean() / max(float(taken.std()), 1e-9))
     return Finding(
         name="exits valued at zero",
@@ -56,10 +56,10 @@ def sensitivity(
     if isinstance(small, AnchoredConfig):
         r0 = small.skip_reward - model.record.reward_sd / 2
         refits.append(("r0", f"r0 {r0:.2g}", replace(small, skip_reward=r0)))
-    rewards = model.reward(test.states)
+    rewards = model.behaviour_reward(test.states)
     findings = []
     for name, what, config in refits:
-        other = fit_mental_reward(train, config, seed=seed).reward(test.states)
+        other = fit_mental_reward(train, config, seed=seed).behaviour_reward(test.states)
         value = float(np.corrcoef(rewards[:, 1] - rewards[:, 0], other[:, 1] - other[:, 0])[0, 1])
         findings.append(
             Finding(

@@ -60,6 +60,10 @@ class RewardHead(nn.Module):
         """Mean [B, 2] and quantiles [B, 2, N] of (y - mean) / sd, as behaviour gives them."""
         return self._outputs(self.body(states))
 
+    def behaviour_reward(self, states: Tensor) -> Tensor:
+        """r*(s, skip) and r*(s, click) as behaviour alone gives them, [B, d] to [B, 2]."""
+        return self.mean + self.sd * self.standardised(states)[0]
+
     def reward(self, states: Tensor) -> Tensor:
         """r*(s, skip) and r*(s, click), [B, d] to [B, 2]."""
         features = self.body(states)

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from rec_rl.data.interactions import RawRows, build_interactions
-from rec_rl.data.splits import SAMPLED, NegativeSampler, exposure_split, sampled_negative_split
+from rec_rl.data.splits import (
+    SAMPLED,
+    NegativeSampler,
+    exposure_split,
+    hold_out_users,
+    sampled_negative_split,
+)
 from rec_rl.errors import ConfigError, DatasetError
 
 
@@ -200,3 +206,17 @@ def test_a_log_that_is_too_small_is_refused():
 def test_settings_out_of_bounds_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         sampled_negative_split(actions_of(HISTORIES), seed=0, **settings)
+
+
+def test_held_out_users_train_nothing_and_keep_every_row():
+    data = sampled_negative_split(actions_of({u: [u, u + 1, u + 2, u + 3] for u in range(1, 11)}), seed=0)
+    held = hold_out_users(data, 0.3, seed=0)
+    moved = set(data.train.users) - set(held.train.users)
+    assert len(moved) == 3
+    assert not moved & set(held.train.users)
+    assert len(held.train) + len(held.test) == len(data.train) + len(data.test)
+    assert described(held, held.test)[: len(data.test)] == described(data, data.test)
+    assert {int(user) for user in held.test.users[len(data.test) :]} == moved
+    assert held.content_hash != data.content_hash
+    with pytest.raises(DatasetError, match="no train rows are left"):
+        hold_out_users(data, 0.99, seed=0)

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from rec_rl.data.interactions import Interactions, RawRows, build_interactions
-from rec_rl.data.splits import exposure_split, sampled_negative_split
+from rec_rl.data.splits import exposure_split, sampled_negative_split, split_log
 from rec_rl.errors import ConfigError
-from rec_rl.experiments.ctr_run import SAMPLED_NOTE, CTRRunSpec, run_ctr, split_log, train_decisions
+from rec_rl.experiments.ctr_rewards import SAMPLED_NOTE, train_decisions
+from rec_rl.experiments.ctr_run import CTRRunSpec, run_ctr
 from rec_rl.experiments.ctr_training import CTRConfig
 
 SMALL = CTRConfig(embedding_size=4, hidden_sizes=(8,), batch_size=128, learning_rate=2e-2, max_epochs=2)

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,16 @@ import torch
 from rec_rl.checkpoint import load_state, save_state
 from rec_rl.data.catalogue import load_log
 from rec_rl.data.interactions import RawRows, build_interactions
-from rec_rl.data.splits import exposure_split, sampled_negative_split
+from rec_rl.data.splits import Impressions, exposure_split, sampled_negative_split
 from rec_rl.errors import CheckpointError, ConfigError
 from rec_rl.evaluation.ranking import auc
-from rec_rl.experiments.ctr_training import CTRConfig, CTRTraining, predict, reward_differences
+from rec_rl.experiments.ctr_training import (
+    CTRConfig,
+    CTRTraining,
+    predict,
+    reward_differences,
+    shuffle_histories,
+)
 from rec_rl.models import MODELS
 from rec_rl.models.batches import Rows
 
@@ -140,6 +147,20 @@ def test_a_checkpoint_of_another_run_is_refused(data, change):
     other = CTRTraining(data, **{"config": SMALL, "seed": 0, **change})
     with pytest.raises(CheckpointError, match=r"the checkpoint's (seed|config) must be"):
         other.restore(state)
+
+
+def test_rows_are_shuffled_by_history():
+    rows = Impressions(
+        users=np.zeros(6, np.int32),
+        items=np.arange(6, dtype=np.int32),
+        clicks=np.zeros(6, np.int8),
+        starts=np.array([0, 0, 0, 2, 2, 2]),
+        ends=np.array([1, 1, 2, 2, 4, 4]),
+        sources=np.zeros(6, np.int64),
+    )
+    orders = {tuple(shuffle_histories(rows, np.random.default_rng(seed))) for seed in range(200)}
+    runs = ((0, 1), (2,), (3,), (4, 5))
+    assert orders == {sum(order, ()) for order in itertools.permutations(runs)}
 
 
 def test_progress_is_reported_after_every_step(data):

@@ -64,6 +64,28 @@ def test_a_row_does_not_depend_on_the_rest_of_its_batch(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_rows_that_share_their_history_are_read_as_if_they_did_not(name):
+    backbone = model_of(name)
+    rows = [ROWS[0], (2, 7, ROWS[0][2]), ROWS[1], ROWS[3], ROWS[0], (3, 3, ROWS[0][2])]
+    batch = batch_of(rows)
+    shared = batch._replace(history_keys=torch.tensor([5, 5, 3, 4, 5, 5]))
+    torch.testing.assert_close(backbone(shared), backbone(batch))
+
+
+def test_a_shared_history_is_read_once():
+    seen = []
+
+    def lengths(batch):
+        seen.append(batch.history_items.tolist())
+        return batch.history.lengths.unsqueeze(1)
+
+    batch = batch_of([(1, 3, [1, 2]), (2, 4, [1, 2]), (3, 8, []), (1, 1, [1, 2])])
+    keyed = batch._replace(history_keys=torch.tensor([7, 7, 0, 7]))
+    assert keyed.once_per_history(lengths).flatten().tolist() == [2, 2, 0, 2]
+    assert seen == [[1, 2, 1, 2]]  # the last row is no neighbour of the first two
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_the_history_matters_and_so_does_the_item_shown(name):
     backbone = model_of(name)
     features = backbone(batch_of([(1, 3, [1, 2, 5]), (1, 3, [1, 2, 6]), (1, 5, [1, 2, 5])]))

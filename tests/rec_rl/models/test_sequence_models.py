@@ -106,6 +106,40 @@ def test_selective_scan_by_hand():
     torch.testing.assert_close(out, torch.tensor([[3.0], [40 + 30 * math.exp(-2)]]))
 
 
+def _scan_of_one(x, step, decay, b, c):
+    """The recurrence as it is written, position by position; its gradient is autograd's."""
+    h = torch.zeros_like(decay)
+    outputs = []
+    for x_t, step_t, b_t, c_t in zip(x, step, b, c, strict=True):
+        h = torch.exp(step_t[:, None] * decay) * h + (step_t * x_t)[:, None] * b_t
+        outputs.append(h @ c_t)
+    return torch.stack(outputs)
+
+
+@pytest.mark.parametrize("lengths", [[3, 0, 5, 1], [1, 1], [6]])
+def test_selective_scan_and_its_gradients_are_those_of_the_recurrence(lengths):
+    generator = torch.Generator().manual_seed(0)
+    num_elements, width, states = sum(lengths), 3, 2
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+
+    x, b, c = draw(num_elements, width), draw(num_elements, states), draw(num_elements, states)
+    step = draw(num_elements, width).detach().exp().requires_grad_()
+    decay = (-draw(width, states).detach().exp()).requires_grad_()
+    inputs, weights = (x, step, decay, b, c), draw(num_elements, width).detach()
+    y = selective_scan(*inputs, Ragged(torch.tensor(lengths)))
+    columns = zip(*(column.split(lengths) for column in (x, step, b, c)), strict=True)
+    expected = torch.cat([_scan_of_one(u, v, decay, s, t) for u, v, s, t in columns if len(u)])
+    torch.testing.assert_close(y, expected)
+    for mine, autograds in zip(
+        torch.autograd.grad((y * weights).sum(), inputs),
+        torch.autograd.grad((expected * weights).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, autograds)
+
+
 @pytest.mark.parametrize("lengths", [[3, 5, 1], [7]])
 def test_mamba_by_its_definition(lengths):
     torch.manual_seed(0)

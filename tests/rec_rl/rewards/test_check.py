@@ -10,6 +10,7 @@ from rec_rl.rewards import MentalRewardModel, fit_mental_reward
 from rec_rl.rewards.check import RewardCheck, check_reward
 from rec_rl.rewards.controls import ShuffledReward
 from rec_rl.rewards.findings import ends_labelled, exits_labelled, session_steps
+from rec_rl.rewards.mental_reward import calibrate_mental_reward
 from rec_rl.rewards.model_findings import exits_valued
 
 States = np.ndarray
@@ -140,6 +141,55 @@ def test_feedback_tells_truths_apart_that_clicks_cannot(
     feedback[clicked] = world.mean_reward("B")[fresh_log.states[clicked], 1]
     regretted = check_reward(reward, rows, feedback=feedback)
     assert value(regretted, "agreement with feedback") < 0.6
+
+
+def satisfied_in_truth_b(world: ClickWorld, log: ClickWorldLog, share: float) -> UserTransitions:
+    """The log with answers on a share of its clicked rows, by users who regret their baits."""
+    rows = log.transitions
+    asked = (rows.actions == 1) & (np.random.default_rng(0).random(len(rows)) < share)
+    glad = world.mean_reward("B")[log.states, 1] > 0
+    return replace(rows, feedback=np.where(asked, glad, np.nan).astype(np.float32))
+
+
+def test_a_calibrated_reward_is_judged_by_behaviour_and_by_the_feedback_of_others(
+    models: dict[str, MentalRewardModel],
+    training_log: ClickWorldLog,
+    fresh_log: ClickWorldLog,
+    world: ClickWorld,
+):
+    answered = satisfied_in_truth_b(world, training_log, 0.3)
+    model = calibrate_mental_reward(models["anchored"], answered)
+    check = check_reward(model, satisfied_in_truth_b(world, fresh_log, 0.3))
+    assert check.passed, check.verdict
+    # What users do still decides about the part that behaviour gave.
+    plain = check_reward(models["anchored"], fresh_log.transitions)
+    for name in ("click ranking", "reward explains behaviour", "exits valued at zero"):
+        assert value(check, name) == value(plain, name)
+    agreement = next(f for f in check.findings if f.name == "agreement with feedback")
+    before = float(agreement.sentence.rpartition("it was ")[2].rstrip("."))
+    assert agreement.value > before + 0.1
+    assert "only feedback tells" not in check.verdict
+
+
+def test_a_reward_is_not_judged_by_the_answers_it_was_calibrated_on(
+    models: dict[str, MentalRewardModel], training_log: ClickWorldLog, world: ClickWorld
+):
+    answered = satisfied_in_truth_b(world, training_log, 0.3)
+    model = calibrate_mental_reward(models["anchored"], answered)
+    model.record = replace(model.record, data_hash=answered.content_hash)  # as a fit on these rows leaves it
+    check = check_reward(model, answered)
+    agreement = next(f for f in check.findings if f.name == "agreement with feedback")
+    kept = answered.split(model.config.held_out_share, seed=model.record.seed)[1].feedback
+    assert agreement.sentence.startswith(f"over {np.isfinite(kept).sum()} rows with feedback")
+
+
+def test_an_anchored_reward_without_feedback_says_what_it_rests_on(
+    models: dict[str, MentalRewardModel], fresh_log: ClickWorldLog
+):
+    verdict = check_reward(models["anchored"], fresh_log.transitions).verdict
+    assert "only feedback tells" in verdict
+    assert "No log can test that every skip" in verdict
+    assert "the reward of skipping is known and equals 0 in every state" in verdict
 
 
 def test_little_feedback_is_not_judged(models: dict[str, MentalRewardModel], fresh_log: ClickWorldLog):
