@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from rec_rl.errors import CheckpointError
@@ -45,11 +46,12 @@ def save_state(directory: Path, state: Any, kind: str) -> None:
         hashes = {name: _sha256(staging / name) for name in _FILES}
         manifest = {"format": FORMAT, "kind": kind, "sha256": hashes}
         (staging / "manifest.json").write_text(json.dumps(manifest, indent=1))
-        for name in (*_FILES, "manifest.json"):
-            _flush(staging / name)
+        for path in (*(staging / name for name in (*_FILES, "manifest.json")), staging):
+            _flush(path)
         _replace(staging, directory)
-    except OSError as error:
-        raise CheckpointError(f"cannot write checkpoint {directory}: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:  # safetensors wraps what the disk says
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise CheckpointError(f"cannot write checkpoint {directory}: {reason or error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -71,8 +73,20 @@ def load_state(directory: Path, kind: str) -> Any:
             raise CheckpointError(
                 f"checkpoint file {path} must have SHA-256 {expected[:12]}..., got {actual[:12]}..."
             )
-    arrays = load_file(directory / _FILES[0])
-    return _unpack(json.loads((directory / _FILES[1]).read_text()), arrays)
+    try:
+        arrays = load_file(directory / _FILES[0])
+        return _unpack(json.loads((directory / _FILES[1]).read_text()), arrays)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"checkpoint {directory} does not hold a state: {error}") from error
+
+
+def state_kind(directory: Path) -> str:
+    """What a checkpoint belongs to: the ``kind`` that it was saved with.
+
+    Raises:
+        CheckpointError: If the folder is not a checkpoint.
+    """
+    return str(_read_manifest(directory)["kind"])
 
 
 def _read_manifest(directory: Path) -> dict[str, Any]:

@@ -22,6 +22,10 @@ from rec_rl.checkpoint import load_state, save_state
 from rec_rl.errors import ConfigError, RecRLError, check_name
 
 
+class LearnerLostError(RecRLError):
+    """A learner's process is gone; what it learned since the last checkpoint has to be learned again."""
+
+
 def linear(reward: Any, bound: float) -> Any:
     """The reward as the environment paid it."""
     return reward
@@ -223,13 +227,24 @@ class OnlineAlgorithm(Algorithm):
         return parts
 
     def update(self, batch: Batch) -> dict[str, float]:
-        """Trains every learner on the same arrays; each takes its share of the minibatches."""
+        """Trains every learner on the same arrays; each takes its share of the minibatches.
+
+        Raises:
+            LearnerLostError: If the process of a learner is gone.
+        """
         if self.learner_group.is_local:
             losses: dict[str, float] = self.learner_group._learner.train_on(batch)
             return losses
         reference = ray.put(batch)
         results = self.learner_group.foreach_learner(lambda learner: learner.train_on(ray.get(reference)))
-        return dict(next(iter(results)).get())
+        outcomes = [result.get() for result in results]
+        errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        died = any(isinstance(error, ray.exceptions.RayActorError) for error in errors)
+        if died or len(outcomes) < self.config.num_learners:  # the others fail too: they sum gradients
+            raise LearnerLostError(f"a learner was lost after {self.env_steps:,} environment steps")
+        for error in errors:
+            raise error
+        return dict(outcomes[0])
 
     def sync_weights(self, runner_ids: list[int] | None = None) -> None:
         """Brings the learner's policy to the runners; nothing to do where they share it."""

@@ -42,15 +42,21 @@ class OnlineLearner(TorchLearner):
         writable = np.require(array, requirements=["C", "W"])
         return torch.from_numpy(writable).to(self.device)
 
-    def add_optimizer(self, name: str, params: list[torch.nn.Parameter]) -> FusedAdam:
-        """Adam over ``params``, known to RLlib and therefore part of the Learner's state."""
-        optimizer = FusedAdam(params, lr=self.config.lr)
+    def add_optimizer(
+        self, name: str, params: list[torch.nn.Parameter], lr: float | None = None
+    ) -> FusedAdam:
+        """Adam over ``params``, known to RLlib and therefore part of the Learner's state.
+
+        ``lr`` is the config's where it is not given.
+        """
+        lr = self.config.lr if lr is None else lr
+        optimizer = FusedAdam(params, lr=lr)
         self.register_optimizer(
             module_id=DEFAULT_MODULE_ID,
             optimizer_name=name,
             optimizer=optimizer,
             params=params,
-            lr_or_lr_schedule=self.config.lr,
+            lr_or_lr_schedule=lr,
         )
         return optimizer
 

@@ -1,10 +1,11 @@
 """One run in its own folder: configuration, checkpoints, metrics, record, figures and report."""
 
 import json
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -24,6 +25,9 @@ from rec_rl.experiments.training import (
 )
 from rec_rl.progress import progress
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 
 def run_training(spec: TrainingSpec, folder: Path, *, resume: bool, command: str) -> dict[str, Any]:
     """Trains and leaves the run in ``folder``; returns its record.
@@ -32,10 +36,12 @@ def run_training(spec: TrainingSpec, folder: Path, *, resume: bool, command: str
         ConfigError: If the folder holds a run and ``resume`` is not asked for, or holds another one.
     """
     started = time.monotonic()
-    _claim(folder, spec, resume)
+    claim_folder(folder, spec, resume)
     result: dict[str, Any] = {}
     with progress() as shown:
         for event in train(spec, checkpoints=folder / "checkpoints"):
+            if "note" in event:
+                print(f"rec-rl: {event['note']}", file=sys.stderr)
             note = f"eCTR {event['ectr']:.3f}" if "ectr" in event else ""
             shown.update(spec.algorithm, event["step"], event["total"], note)
             result = event.get("result", result)
@@ -95,29 +101,46 @@ def episode_metrics(episodes: Episodes) -> dict[str, Estimate]:
     return metrics
 
 
-def read_spec(folder: Path) -> TrainingSpec:
-    """The specification of the run in ``folder``.
+def read_config(folder: Path) -> dict[str, Any]:
+    """The settings of the run in ``folder``, as plain values.
 
     Raises:
         DatasetError: If it is not the folder of a run.
     """
     try:
-        return TrainingSpec.from_plain(json.loads((folder / "config.json").read_text()))
+        return dict(json.loads((folder / "config.json").read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise DatasetError(f"{folder} is not the folder of a run: {error}") from error
 
 
-def _claim(folder: Path, spec: TrainingSpec, resume: bool) -> None:
-    config = folder / "config.json"
+def read_spec(folder: Path) -> TrainingSpec:
+    """The specification of the online run in ``folder``.
+
+    Raises:
+        DatasetError: If it is not the folder of such a run.
+    """
+    try:
+        return TrainingSpec.from_plain(read_config(folder))
+    except (TypeError, AttributeError) as error:
+        raise DatasetError(f"{folder} is not the folder of a run: {error}") from error
+
+
+def claim_folder(folder: Path, spec: "DataclassInstance", resume: bool) -> None:
+    """Writes a run's settings into its folder, or on ``resume`` checks that it holds the same.
+
+    Raises:
+        ConfigError: If the folder holds a run and ``resume`` is not asked for, or holds another one.
+    """
+    config, settings = folder / "config.json", to_plain(asdict(spec))
     if config.exists():
         if not resume:
             raise ConfigError(f"{folder} holds a run already: give another --name, or --resume to go on")
-        if to_plain(asdict(read_spec(folder))) != to_plain(asdict(spec)):
+        if read_config(folder) != settings:
             raise ConfigError(f"{folder} holds a run with other settings than these; it cannot be resumed")
         return
     if resume:
         raise ConfigError(f"there is no run at {folder} to resume")
-    write_text(config, json.dumps(to_plain(asdict(spec)), indent=1) + "\n")
+    write_text(config, json.dumps(settings, indent=1) + "\n")
 
 
 def _point(value: float, n: int = 1) -> Estimate:

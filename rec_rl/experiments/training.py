@@ -12,16 +12,19 @@ from numpy.typing import NDArray
 
 from envs.reward_shaping import MentalReward, MentalRewardVectorShaping, MentalShaping
 from envs.virtual_taobao import VirtualTaobaoVectorEnv, user_state
+from rec_rl.errors import CheckpointError
 from rec_rl.evaluation.online import Episodes, Policy, ectr_of_totals, run_episodes
 from rec_rl.experiments.runner import Event
 from rec_rl.rewards import MentalRewardModel
 from rec_rl.rewards.controls import ShuffledReward
 
 if TYPE_CHECKING:
+    from rec_rl.algorithms.offline import OfflineAlgorithm
     from rec_rl.algorithms.online import OnlineAlgorithm
     from rec_rl.algorithms.rollouts import ActingModule
 
 EVALUATION_ENVS = 128
+MAX_REBUILDS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,27 +132,41 @@ def build_algorithm(spec: TrainingSpec) -> "OnlineAlgorithm":
 def train(spec: TrainingSpec, checkpoints: Path | None = None) -> Iterator[Event]:
     """Trains to ``spec.steps`` environment steps, evaluating on the way.
 
+    A lost learner costs what it learned since the last checkpoint: the algorithm is built anew and goes on
+    from there, to the same result.
+
     Args:
         spec: The run.
         checkpoints: Folder of the run's checkpoints, one at every evaluation; training goes on from the last
-            one found there. None keeps none.
+            whole one found there. None keeps none.
 
     Yields:
-        {"step", "total"} after each iteration, and "ectr" at evaluations. The last event's "result" holds the
-        curve and the final evaluation.
+        {"step", "total"} after each iteration, the figures of evaluations, and "note" where something that
+        went wrong was mended. The last event's "result" holds the curve and the final evaluation.
+
+    Raises:
+        LearnerLostError: If learners are lost more than MAX_REBUILDS times, or there are no checkpoints.
     """
-    algorithm = build_algorithm(spec)
-    try:
-        yield from _train(algorithm, spec, checkpoints)
-    finally:
-        algorithm.stop()
+    from rec_rl.algorithms.online import LearnerLostError
+
+    for rebuilds in range(MAX_REBUILDS + 1):
+        algorithm = build_algorithm(spec)
+        try:
+            yield from _train(algorithm, spec, checkpoints)
+            return
+        except LearnerLostError as error:
+            if checkpoints is None or rebuilds == MAX_REBUILDS:
+                raise
+            note = f"{error}; going on from the last checkpoint"
+            yield {"step": algorithm.env_steps, "total": spec.steps, "note": note}
+        finally:
+            algorithm.stop()
 
 
 def _train(algorithm: "OnlineAlgorithm", spec: TrainingSpec, checkpoints: Path | None) -> Iterator[Event]:
     env = VirtualTaobaoVectorEnv(EVALUATION_ENVS, weights=spec.weights)
-    last = last_checkpoint(checkpoints) if checkpoints is not None else None
-    if last is not None:
-        algorithm.load_checkpoint(str(last))
+    for note in restore_last(algorithm, checkpoints):
+        yield {"step": algorithm.env_steps, "total": spec.steps, "note": note}
     curve = algorithm.diary
     while algorithm.env_steps + algorithm.steps_per_iteration <= spec.steps:
         algorithm.train()
@@ -157,10 +174,10 @@ def _train(algorithm: "OnlineAlgorithm", spec: TrainingSpec, checkpoints: Path |
         if algorithm.env_steps >= spec.evaluate_every * (len(curve) + 1):
             episodes = _evaluate(algorithm, env, spec.evaluation_episodes, evaluation_seed(spec.seed))
             curve.append({"step": algorithm.env_steps, **_figures(episodes)})
-            event["ectr"] = curve[-1]["ectr"]
-            _keep(algorithm, checkpoints)
+            event |= curve[-1]
+            keep_checkpoint(algorithm, checkpoints, algorithm.env_steps)
         yield event
-    _keep(algorithm, checkpoints)
+    keep_checkpoint(algorithm, checkpoints, algorithm.env_steps)
     episodes = _evaluate(algorithm, env, spec.final_episodes, evaluation_seed(spec.seed) + 1)
     result = {"steps": algorithm.env_steps, "curve": curve, **_figures(episodes)}
     yield {"step": spec.steps, "total": spec.steps, "ectr": result["ectr"], "result": result}
@@ -171,13 +188,36 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob("step_*"), default=None)
 
 
-def _keep(algorithm: "OnlineAlgorithm", folder: Path | None) -> None:
-    """Writes a checkpoint, and removes all but the one before it."""
+def restore_last(algorithm: "OnlineAlgorithm | OfflineAlgorithm", folder: Path | None) -> list[str]:
+    """Goes on from the newest whole checkpoint in ``folder``, if there is one.
+
+    Returns:
+        A sentence for each newer one that had to be passed over.
+
+    Raises:
+        CheckpointError: If there are checkpoints and none is whole.
+    """
+    passed_over: list[str] = []
+    for path in sorted(folder.glob("step_*"), reverse=True) if folder is not None else ():
+        try:
+            algorithm.load_checkpoint(str(path))
+            return passed_over
+        except CheckpointError as error:
+            passed_over.append(f"{error}; going on from the one before it")
+            refusal = error
+    if passed_over:
+        raise CheckpointError(f"no checkpoint in {folder} is whole: {refusal}")
+    return passed_over
+
+
+def keep_checkpoint(algorithm: "OnlineAlgorithm | OfflineAlgorithm", folder: Path | None, step: int) -> None:
+    """Writes a checkpoint under its step, and removes all but the one before it."""
     if folder is None:
         return
-    newest = folder / f"step_{algorithm.env_steps:09d}"
+    newest = folder / f"step_{step:09d}"
     algorithm.save_checkpoint(str(newest))
-    for old in sorted(folder.glob("step_*"))[:-2]:
+    unfinished = folder.glob(".step_*")  # of a process that was killed while it wrote
+    for old in (*sorted(folder.glob("step_*"))[:-2], *unfinished):
         shutil.rmtree(old)
 
 

@@ -1,5 +1,7 @@
+import hashlib
 import json
 import pickle
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +74,47 @@ def test_a_failed_write_leaves_the_old_checkpoint_and_nothing_else(tmp_path: Pat
         save_state(tmp_path / "file" / "c", {"x": 2}, "sac")
     assert load_state(tmp_path / "c", "sac") == {"x": 1}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c", "file"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_checkpoint(tmp_path: Path):
+    save_state(tmp_path / "c", {"x": np.zeros(10)}, "sac")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # the kernel refuses to write more, as when full
+    try:
+        with pytest.raises(CheckpointError, match="cannot write checkpoint .*c: .*File too large"):
+            save_state(tmp_path / "c", {"x": np.zeros(100_000)}, "sac")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    np.testing.assert_array_equal(load_state(tmp_path / "c", "sac")["x"], np.zeros(10))
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line():
+    with pytest.raises(CheckpointError, match="cannot write checkpoint /proc/c: "):
+        save_state(Path("/proc/c"), {"x": 1}, "sac")
+
+
+class Bomb:
+    """A pickle that would run code."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "state.json"])
+def test_a_crafted_pickle_is_refused_and_does_not_run(tmp_path: Path, name: str):
+    save_state(tmp_path / "c", STATE, "sac")
+    payload = pickle.dumps(Bomb(tmp_path / "exploded"))
+    (tmp_path / "c" / name).write_bytes(payload)
+    manifest = json.loads((tmp_path / "c" / "manifest.json").read_text())
+    manifest["sha256"][name] = hashlib.sha256(payload).hexdigest()  # whoever crafts it also signs it
+    (tmp_path / "c" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="does not hold a state"):
+        load_state(tmp_path / "c", "sac")
+    assert not (tmp_path / "exploded").exists()
 
 
 def test_the_manifest_names_what_wrote_it(tmp_path: Path):

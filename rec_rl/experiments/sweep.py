@@ -1,0 +1,162 @@
+"""Tunes a target, judges the best settings on fresh seeds, and leaves them as a file that runs take."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+
+from rec_rl.errors import ConfigError
+from rec_rl.evaluation.intervals import Estimate, mean_interval
+from rec_rl.experiments.records import RunRecord, to_plain, write_text
+from rec_rl.experiments.runner import Event, run_trials, start_ray
+from rec_rl.experiments.sweep_targets import SweepTarget, run_trial
+from rec_rl.report.figures import save
+from rec_rl.report.parallel_coordinates import parallel_coordinates
+from tuning.best import write_best
+from tuning.journal import FINISHED, Journal, TrialEntry
+from tuning.tuner import SweepConfig, run_sweep
+
+FIRST_FRESH_SEED = 1_000
+"""Seeds of the re-evaluation; a sweep's own are small numbers."""
+NUM_JUDGED = 3
+
+OnChange = Callable[[list[TrialEntry]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResult:
+    """What a sweep found.
+
+    Attributes:
+        record: Arms are the judged settings, best first.
+        best: File that ``rec-rl train --config`` takes.
+    """
+
+    record: RunRecord
+    best: Path
+
+
+def tune(
+    target: SweepTarget,
+    config: SweepConfig,
+    storage: Path,
+    *,
+    resume: bool,
+    num_seeds: int,
+    on_change: OnChange,
+    on_judged: Callable[[int, int], None],
+    command: str,
+) -> SweepResult:
+    """Searches, then trains the NUM_JUDGED best settings anew on ``num_seeds`` fresh seeds.
+
+    The best is the one with the best mean over those seeds, so that it is not the luckiest draw.
+
+    Args:
+        target: What is tuned.
+        config: How.
+        storage: Folder of the sweep, on a file system that every node shares.
+        resume: Go on with the sweep that lies there.
+        num_seeds: Fresh seeds; 0 takes the sweep's own word.
+        on_change: Called with every trial after each change.
+        on_judged: Called with the fresh runs done and their total.
+        command: For the record.
+    """
+    started = time.monotonic()
+    if config.scheduler != "none" and not target.kind.reports_on_the_way:
+        raise ConfigError(f"{target.name} reports once, at its end: scheduler must be none")
+    data_hash = target.data_hash
+    asked = {"target": asdict(target), "config": asdict(config), "data_hash": data_hash}
+    journal = Journal(storage, to_plain(asked), resume=resume)
+    start_ray()
+    entries = run_sweep(partial(run_trial, target), target.space, config, journal, on_change)
+    first = ([e for e in entries if e.state == FINISHED] or [e for e in entries if e.reports])[:NUM_JUDGED]
+    leading = [target.space.decode(entry.drawn) for entry in first]
+    names = [f"trial {entry.number}" for entry in first]
+    if num_seeds:
+        values = _judge(target, config, leading, num_seeds, storage / "judged", on_judged)
+        estimates = [mean_interval(row, seeds=True) for row in values]
+    else:
+        lone = [entry.reports[-1][config.metric] for entry in first]
+        estimates = [Estimate(value=value, low=float("nan"), high=float("nan"), n=1) for value in lone]
+    sign = -1 if config.mode == "max" else 1
+    order = sorted(range(len(leading)), key=lambda i: sign * estimates[i].value)
+    winner = order[0]
+    record = RunRecord(
+        command=command,
+        seeds=[FIRST_FRESH_SEED + i for i in range(num_seeds)] or [target.seed],
+        data_hash=data_hash,
+        config={**asked, "space": {k: asdict(v) for k, v in target.space.domains().items()}},
+        metrics={config.metric: estimates[winner]},
+        arms={names[i]: {config.metric: estimates[i]} for i in order},
+        seconds=time.monotonic() - started,
+        notes=_notes(entries, leading[winner], names[winner], num_seeds),
+    )
+    record.save(storage / "record.json")
+    _write_trials(entries, config.metric, storage)
+    best = storage / "best.json"
+    write_best(best, target.name, to_plain(leading[winner]), "record.json")
+    return SweepResult(record=record, best=best)
+
+
+def _judge(
+    target: SweepTarget,
+    config: SweepConfig,
+    leading: list[dict[str, Any]],
+    num_seeds: int,
+    store: Path,
+    on_judged: Callable[[int, int], None],
+) -> list[list[float]]:
+    """Last values of the metric, by settings and fresh seed."""
+    specs = {
+        f"{i}#{seed}": {
+            "target": asdict(replace(target, seed=FIRST_FRESH_SEED + seed)),
+            "settings": settings,
+            "metric": config.metric,
+        }
+        for i, settings in enumerate(leading)
+        for seed in range(num_seeds)
+    }
+    done: set[str] = set()
+
+    def count(name: str, event: Event) -> None:
+        if "result" in event:
+            done.add(name)
+            on_judged(len(done), len(specs))
+
+    found = run_trials(
+        judge_trial, specs, store=store, on_event=count, max_concurrent=config.max_concurrent or None
+    )
+    return [[found[f"{i}#{seed}"]["value"] for seed in range(num_seeds)] for i in range(len(leading))]
+
+
+def judge_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
+    """`run_trial` to its end, for `rec_rl.experiments.runner.run_trials`."""
+    with TemporaryDirectory() as folder:
+        for report in run_trial(SweepTarget(**spec["target"]), spec["settings"], Path(folder)):
+            yield {"step": report["step"], "total": report["step"]}
+    yield {"result": {"value": report[spec["metric"]]}}
+
+
+def _notes(entries: list[TrialEntry], best: dict[str, Any], name: str, num_seeds: int) -> list[str]:
+    by_state = pd.Series([entry.state for entry in entries]).value_counts()
+    counts = ", ".join(f"{count} {state}" for state, count in by_state.items())
+    judged = f"the best of {NUM_JUDGED} on {num_seeds} fresh seeds" if num_seeds else "the sweep's own best"
+    settings = ", ".join(f"{key} {value}" for key, value in to_plain(best).items())
+    failures = [f"trial {entry.number} failed: {entry.error}" for entry in entries if entry.error]
+    return [f"{len(entries)} trials: {counts}", f"{name} is {judged}: {settings}", *failures]
+
+
+def _write_trials(entries: list[TrialEntry], metric: str, storage: Path) -> None:
+    """Every trial as a table, and those that reported as a figure."""
+    rows = [
+        {"trial": entry.number, "state": entry.state, **entry.drawn, **dict(*entry.reports[-1:])}
+        for entry in entries
+    ]
+    write_text(storage / "trials.csv", pd.DataFrame(rows).to_csv(index=False))
+    shown = [{**entry.drawn, metric: entry.last(metric)} for entry in entries if entry.reports]
+    save(parallel_coordinates(shown, metric), storage / "figures" / "trials.png")

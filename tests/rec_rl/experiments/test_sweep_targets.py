@@ -1,0 +1,78 @@
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rec_rl.errors import ConfigError
+from rec_rl.experiments import sweep_targets
+from rec_rl.experiments.sweep import judge_trial, tune
+from rec_rl.experiments.sweep_targets import TARGETS, SweepTarget
+from tuning.tuner import SweepConfig
+
+
+def first_settings(target: SweepTarget) -> dict[str, Any]:
+    """Each domain's first value, or its lower bound."""
+    domains = target.space.domains()
+    return {name: d.values[0] if hasattr(d, "values") else d.low for name, d in domains.items()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"env": "virtual-taobo"}, "unknown env 'virtual-taobo'; did you mean 'virtual-taobao'"),
+        ({"name": "sacc"}, "unknown target on virtual-taobao 'sacc'; did you mean 'sac'"),
+        ({"name": "din", "env": "click-log"}, "env click-log needs --data"),
+        ({"steps": 3}, "steps must be >= 9, got 3"),
+    ],
+)
+def test_a_target_that_is_none_is_refused(changes: dict[str, Any], message: str):
+    with pytest.raises(ConfigError, match=message):
+        SweepTarget(**({"name": "sac", "env": "virtual-taobao"} | changes))
+
+
+def test_satisfaction_is_a_metric_only_where_it_is_known():
+    assert SweepTarget(name="sac", env="virtual-taobao").metrics == {"ectr": "max", "satisfaction": "max"}
+    assert SweepTarget(name="sac", env="virtual-taobao", weights="/x").metrics == {"ectr": "max"}
+
+
+def test_every_kind_names_its_targets_and_their_spaces():
+    for env, kind in TARGETS.items():
+        for name in kind.names():
+            target = SweepTarget(name=name, env=env, data="x")
+            assert set(kind.mutable) <= set(target.space.domains())
+            assert next(iter(target.metrics.values())) in ("max", "min")
+
+
+def test_a_mental_reward_reports_what_held_out_users_say(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sweep_targets, "WORLD_USERS", 200)
+    target = SweepTarget(name="anchored", env="click-world")
+    spec = {"target": asdict(target), "metric": "log_likelihood"}
+    settings = first_settings(target) | {"steps": 20, "head_steps": 5}
+    *told, last = judge_trial(spec | {"settings": settings})
+    assert told == [{"step": 1, "total": 1}]
+    assert -1 < last["result"]["value"] < 0
+
+
+def test_a_scheduler_has_nothing_to_decide_on_a_single_report(tmp_path: Path):
+    target = SweepTarget(name="anchored", env="click-world")
+    config = SweepConfig(
+        samples=1,
+        metrics=("log_likelihood",),
+        metric="log_likelihood",
+        mode="max",
+        max_steps=1,
+        scheduler="asha",
+    )
+    with pytest.raises(ConfigError, match="anchored reports once, at its end: scheduler must be none"):
+        tune(
+            target,
+            config,
+            tmp_path / "s",
+            resume=False,
+            num_seeds=0,
+            on_change=print,
+            on_judged=print,
+            command="",
+        )
+    assert not (tmp_path / "s").exists()
