@@ -48,6 +48,14 @@ def print_json(record: dict[str, Any]) -> None:
     print(json.dumps(record, indent=1))
 
 
+def print_facts(facts: dict[str, Any], as_json: bool) -> None:
+    """Facts by name, as one JSON object or a line each."""
+    if as_json:
+        print_json(facts)
+    else:
+        print("\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items()))
+
+
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table on stdout."""
     from rich.console import Console

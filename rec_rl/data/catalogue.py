@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rec_rl.data.amazon import load_ratings, load_reviews
+from rec_rl.data.converted_logs import INTERACTIONS, load_interactions
 from rec_rl.data.interactions import Interactions
 from rec_rl.data.kuairand import load_kuairand
 from rec_rl.data.movielens import load_movielens
@@ -11,9 +12,9 @@ from rec_rl.data.tables import ColumnMap, load_table
 from rec_rl.errors import DatasetError
 
 KNOWN = (
-    "<name>.txt with <name>_item2attributes.json, reviews_<name>.json.gz with meta_<name>.json.gz, "
-    "ratings_<name>.csv, ratings.csv with movies.csv, log_*.csv or interactions_*.parquet with "
-    "video_features_basic*.csv"
+    "interactions.parquet of a converted log, <name>.txt with <name>_item2attributes.json, "
+    "reviews_<name>.json.gz with meta_<name>.json.gz, ratings_<name>.csv, ratings.csv with movies.csv, "
+    "log_*.csv or interactions_*.parquet with video_features_basic*.csv"
 )
 
 
@@ -40,6 +41,8 @@ def load_log(path: Path, mapping: ColumnMap | None = None) -> Interactions:
 
 
 def _load_known(folder: Path) -> Interactions:
+    if (folder / INTERACTIONS).exists():
+        return load_interactions(folder)
     if attributes := _only(folder, "*_item2attributes.json"):
         name = attributes.name.removesuffix("_item2attributes.json")
         return load_sequences(folder / f"{name}.txt", attributes)

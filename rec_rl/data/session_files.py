@@ -11,6 +11,7 @@
 | behaviour_mean | list of A floats, optional | mean of the policy that served |
 | behaviour_scale | list of A floats, optional | its noise's standard deviation, the same in every row |
 | log_propensity | float, optional | log density of the served action |
+| item | integer, optional | which item was served, as a code of a table of items |
 | feedback_NAME | number, optional, null where not observed | a signal of the user |
 
 ``save_log`` writes the binary form of states, which is read ten times faster.
@@ -31,9 +32,12 @@ from rec_rl.errors import DatasetError
 
 CHUNK = 1 << 16
 FEEDBACK = "feedback_"
+TRAIN = "train.parquet"
+"""Sessions of the training users in the folder of a converted log."""
 
 _REQUIRED = ("user", "session", "request", "time", "state", "action")
-_OPTIONAL = ("behaviour_mean", "behaviour_scale", "log_propensity")
+_INTEGERS = ("user", "session", "request", "item")
+_OPTIONAL = ("behaviour_mean", "behaviour_scale", "log_propensity", "item")
 
 
 def save_log(log: SessionLog, path: str | Path) -> None:
@@ -62,9 +66,13 @@ def save_log(log: SessionLog, path: str | Path) -> None:
 def load_log(path: str | Path) -> SessionLog:
     """Reads a log of the schema above, a chunk of rows at a time into its final place.
 
+    Args:
+        path: The file; or the folder of a converted log, which stands for its training users.
+
     Raises:
         DatasetError: If the file is missing, breaks the schema, or does not match the hash that it carries.
     """
+    path = Path(path) / TRAIN if Path(path).is_dir() else Path(path)
     try:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
@@ -111,6 +119,8 @@ def _table_of_rows(
         table["behaviour_scale"] = _lists(np.tile(log.behaviour_scale, (len(states), 1)))
     if log.log_propensity is not None:
         table["log_propensity"] = pa.array(log.log_propensity[rows])
+    if log.items is not None:
+        table["item"] = pa.array(log.items[rows])
     for name, signal in log.feedback.items():
         table[FEEDBACK + name] = pa.array(signal[rows], from_pandas=True)
     return pa.table(table)
@@ -156,9 +166,7 @@ def _values(name: str, column: pa.Array) -> NDArray[Any]:
     if name in ("state", "action", "behaviour_mean", "behaviour_scale"):
         values = _matrix(column)
         return to_half(values) if name == "state" else values
-    dtype = {"user": np.int64, "session": np.int64, "request": np.int64, "time": np.float64}.get(
-        name, np.float32
-    )
+    dtype = np.int64 if name in _INTEGERS else np.float64 if name == "time" else np.float32
     numbers: NDArray[Any] = column.to_numpy(zero_copy_only=False)
     if np.issubdtype(dtype, np.integer) and not np.issubdtype(numbers.dtype, np.integer):
         raise ValueError(f"it must hold integers, got {column.type}")
@@ -200,5 +208,6 @@ def _log_of_columns(columns: dict[str, NDArray[Any]]) -> SessionLog:
         behaviour_mean=columns.get("behaviour_mean"),
         behaviour_scale=None if scale is None else scale[0],
         log_propensity=columns.get("log_propensity"),
+        items=columns.get("item"),
         feedback={n.removeprefix(FEEDBACK): v for n, v in columns.items() if n.startswith(FEEDBACK)},
     )

@@ -38,6 +38,7 @@ class SessionLog:
         behaviour_mean: Mean of the policy that served, shape [n, A], float32; None where unknown.
         behaviour_scale: Its noise's standard deviation, shape [A], float32; known where the mean is.
         log_propensity: Log density of the served action, shape [n], float32; None where unknown.
+        items: Which item was served, shape [n], int64, codes of a table of items; None where unknown.
         feedback: Named signals of the user, shape [n] each, float32. NaN where not observed.
     """
 
@@ -49,6 +50,7 @@ class SessionLog:
     behaviour_mean: NDArray[np.float32] | None = None
     behaviour_scale: NDArray[np.float32] | None = None
     log_propensity: NDArray[np.float32] | None = None
+    items: NDArray[np.int64] | None = None
     feedback: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -175,6 +177,7 @@ class SessionLog:
             session_users=self.session_users[sessions],
             behaviour_mean=of_rows(self.behaviour_mean),
             log_propensity=of_rows(self.log_propensity),
+            items=of_rows(self.items),
             feedback={name: array[rows] for name, array in self.feedback.items()},
         )
 
@@ -200,7 +203,7 @@ class SessionLog:
 
     def _arrays(self) -> dict[str, NDArray[Any] | None]:
         names = ("states", "actions", "times", "session_starts", "session_users")
-        optional = ("behaviour_mean", "behaviour_scale", "log_propensity")
+        optional = ("behaviour_mean", "behaviour_scale", "log_propensity", "items")
         return {name: getattr(self, name) for name in (*names, *optional)}
 
     def _check_columns(self) -> None:
@@ -214,6 +217,7 @@ class SessionLog:
             "behaviour_mean": (np.float32, (n, actions)),
             "behaviour_scale": (np.float32, (actions,)),
             "log_propensity": (np.float32, (n,)),
+            "items": (np.int64, (n,)),
         }
         for name, array in self._arrays().items():
             dtype, shape = expected[name]

@@ -26,7 +26,9 @@ _ROLES: dict[str, Kind] = {
     "exposed": "flag",
     "session": "id",
     "category": "text",
+    "title": "text",
 }
+_SAME_ROLE = {"click": "action"}
 _TYPES: dict[Kind, pa.DataType] = {
     "time": pa.int64(),
     "flag": pa.int8(),
@@ -47,6 +49,7 @@ class ColumnMap:
         exposed: 0 or 1, whether the item was really shown; if None all were, given an action column.
         session: Any ids.
         category: The item's category, as of its first row.
+        title: What people call the item, as of its first row; only shown to people.
         feedback: Columns of explicit feedback, kept under their own names.
     """
 
@@ -57,11 +60,14 @@ class ColumnMap:
     exposed: str | None = None
     session: str | None = None
     category: str | None = None
+    title: str | None = None
     feedback: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> "ColumnMap":
         """Reads ``user=uid,item=iid,feedback=stars``; only feedback may come more than once.
+
+        ``click`` is another word for ``action``.
 
         Raises:
             ConfigError: On an unknown or repeated role, or without user and item.
@@ -72,7 +78,8 @@ class ColumnMap:
             role, equals, column = part.strip().partition("=")
             if not (equals and column):
                 raise ConfigError(f"a column map is role=column,role=column,..., got {part!r}")
-            check_name("role", role, (*_ROLES, "feedback"))
+            check_name("role", role, (*_ROLES, *_SAME_ROLE, "feedback"))
+            role = _SAME_ROLE.get(role, role)
             if role in columns:
                 raise ConfigError(f"role {role!r} is mapped twice, to {columns[role]!r} and {column!r}")
             if role == "feedback":

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from rec_rl.data.kuairand import load_kuairand
-from rec_rl.data.kuairand_sessions import MIN_CLICKS, convert_kuairand, item_vectors
+from rec_rl.data.kuairand_sessions import convert_kuairand
+from rec_rl.data.session_building import MIN_CLICKS, SessionBuild, item_vectors
 
 MINUTE = 60_000
 
@@ -41,7 +42,8 @@ def test_conversion_is_a_function_of_the_files_and_the_seed(folder: Path):
 
 def test_cold_items_take_their_categorys_vector_and_are_marked(folder: Path):
     interactions = load_kuairand(folder)
-    vectors, cold = item_vectors(interactions, seed=0)
+    everyone = np.ones(interactions.user_ids.num_codes, np.bool_)
+    vectors, cold = item_vectors(interactions, SessionBuild(), everyone)
     code = {item: int(interactions.item_ids.encode(np.array([item]))[0]) for item in range(12)}
     assert [item for item in range(12) if cold[code[item]]] == [10, 11]
     warm = [code[item] for item in range(0, 10, 2)]  # those of item 10's tag
