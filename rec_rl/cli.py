@@ -4,12 +4,32 @@ Results go to stdout, progress and errors to stderr. Exit 0: done; 1: something 
 line; 2: the command line itself is wrong.
 """
 
+import errno
 import sys
 
 import typer
 
-from rec_rl.commands import ctr, data, demo, evaluate, report, reward, tables, train
+from rec_rl.commands import (
+    ctr,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    label,
+    ope,
+    report,
+    reward,
+    serve,
+    submit,
+    tables,
+    train,
+    tune,
+)
 from rec_rl.errors import RecRLError
+
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+"""A full disk or quota, and folders that are read-only or another user's."""
 
 app = typer.Typer(
     help="Trains recommenders that users are glad of, and says how far the numbers can be believed.",
@@ -21,7 +41,14 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("ope")(ope.ope)
+app.command("label")(label.label)
 app.command("report")(report.report)
+app.command("export")(export.export)
+app.command("serve")(serve.serve)
+app.command("tune")(tune.tune)
+app.command("submit")(submit.submit)
+app.command("doctor")(doctor.doctor)
 app.add_typer(reward.app, name="reward")
 app.add_typer(ctr.app, name="ctr")
 app.add_typer(tables.app, name="table")
@@ -34,6 +61,11 @@ def main() -> None:
         app()
     except RecRLError as error:
         print(f"rec-rl: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        print(f"rec-rl: cannot write {error.filename or 'the run'}: {error.strerror}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("rec-rl: interrupted", file=sys.stderr)

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 # Imports point down only. envs may use data alone; algorithms and everything above may start Ray objects.
 LAYERS = {
     "rec_rl.errors": 0,
+    "rec_rl.runtime": 0,
     "rec_rl.checkpoint": 0,
     "rec_rl.progress": 0,
     "rec_rl.losses": 1,
@@ -22,13 +23,16 @@ LAYERS = {
     "rec_rl.rewards": 5,
     "rec_rl.algorithms": 6,
     "rec_rl.evaluation": 7,
+    "rec_rl.labelling": 8,
     "tuning": 8,
     "rec_rl.experiments": 9,
     "rec_rl.report": 9,
+    "rec_rl.export": 9,
+    "rec_rl.serving": 9,
     "rec_rl.commands": 10,
     "rec_rl.cli": 10,
 }
-MAY_IMPORT_RAY = {"rec_rl.algorithms", "tuning", "rec_rl.experiments"}
+MAY_IMPORT_RAY = {"rec_rl.algorithms", "tuning", "rec_rl.experiments", "rec_rl.serving"}
 FILES = [p for folder in ("rec_rl", "envs", "tuning") for p in sorted((ROOT / folder).rglob("*.py"))]
 
 

@@ -1,8 +1,9 @@
 """Approximate search in a graph of near neighbours (HNSW, by the library usearch).
 
-The largest inner product is not the nearest neighbour: one more coordinate, sqrt(M^2 - |v|^2) with M the
-longest item's length, makes all items equally long, so that it is.
-Source: Malkov and Yashunin 2020 (HNSW); Bachrach et al. 2014 (inner products as nearest neighbours).
+For inner products the graph is built on the inner product itself. Making all items equally long by one more
+coordinate, so that the largest product becomes the nearest neighbour (Bachrach et al. 2014), finds half as
+much in 64 dimensions: the new coordinate outweighs the others.
+Source: Malkov and Yashunin 2020 (HNSW); Morozov and Babenko 2018 (graphs on inner products).
 """
 
 import os
@@ -28,7 +29,7 @@ from rec_rl.retrieval.index import (
 
 CONNECTIVITY = 32  # neighbours of a node
 EXPANSION_ADD = 128  # candidates looked at when a node is linked
-EXPANSION_SEARCH = 256  # candidates looked at in a search, at least
+EXPANSION_SEARCH = 512  # candidates looked at in a search, at least
 FEWEST_ALLOWED = 0.1
 """Share of items allowed under which the graph would mostly walk over masked ones: then all are scored."""
 BUILD_CHUNK = 50_000
@@ -39,7 +40,7 @@ class GraphIndex:
 
     Args:
         vectors: Of the items, shape [num_items, d], finite.
-        metric: "inner_product" or "cosine".
+        metric: A name in `rec_rl.retrieval.index.METRICS`.
         on_progress: Called with (done, total) items while the graph is built.
 
     Raises:
@@ -55,8 +56,8 @@ class GraphIndex:
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.exact = ExactIndex(vectors, metric=metric)
-        linked = equally_long(self.exact.vectors.numpy())
-        self._graph = _empty_graph(linked.shape[1])
+        linked = self.exact.vectors.numpy()
+        self._graph = _empty_graph(linked.shape[1], metric)
         for start in range(0, len(linked), BUILD_CHUNK):
             part = linked[start : start + BUILD_CHUNK]
             self._graph.add(np.arange(start, start + len(part)), part)
@@ -111,14 +112,14 @@ class GraphIndex:
         index = cls.__new__(cls)
         index.exact = ExactIndex(checked_vectors(vectors), metric=metric)
         num_items, size = index.exact.vectors.shape
-        index._graph = _empty_graph(size + 1)
+        index._graph = _empty_graph(size, metric)
         try:
             index._graph.load(str(path))
         except (OSError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"{path} is no item index: {error}") from error
-        if (len(index._graph), index._graph.ndim) != (num_items, size + 1):
+        if (len(index._graph), index._graph.ndim) != (num_items, size):
             raise CheckpointError(
-                f"{path} must hold {num_items} vectors of size {size + 1}, "
+                f"{path} must hold {num_items} vectors of size {size}, "
                 f"got {len(index._graph)} of {index._graph.ndim}"
             )
         return index
@@ -126,8 +127,7 @@ class GraphIndex:
     def _candidates(self, queries: Floats, wanted: int) -> Ints:
         """Near neighbours of each query, shape [B, wanted]; NOTHING where the graph found fewer."""
         self._graph.expansion_search = max(EXPANSION_SEARCH, 2 * wanted)
-        level = np.pad(queries, ((0, 0), (0, 1)))  # a query's own last coordinate is 0
-        found = self._graph.search(level, wanted)
+        found = self._graph.search(queries, wanted)
         if len(queries) == 1:  # answered by a plain list of matches
             return np.pad(found.keys.astype(np.int64), (0, wanted - len(found)), constant_values=NOTHING)[
                 None
@@ -140,19 +140,15 @@ class GraphIndex:
         """The k best candidates by their exact score."""
         vectors = self.exact.vectors.numpy()[candidates]
         x = scaled(queries, self.exact.metric)
-        scores = np.einsum("bd,bcd->bc", x, vectors)
+        if self.exact.metric == "euclidean":
+            scores = -np.square(x[:, None] - vectors).sum(axis=2)
+        else:
+            scores = np.einsum("bd,bcd->bc", x, vectors)
         scores[candidates == NOTHING] = -np.inf
         taken = min(k, candidates.shape[1])
         order = np.argsort(-scores, axis=1, kind="stable")[:, :taken]
         items, best = np.take_along_axis(candidates, order, 1), np.take_along_axis(scores, order, 1)
         return padded(items, best, k)
-
-
-def equally_long(vectors: Floats) -> Floats:
-    """Vectors [n, d] with the coordinate that gives all of them the length of the longest, [n, d + 1]."""
-    squared = np.square(vectors, dtype=np.float64).sum(axis=1)
-    missing = np.sqrt(np.maximum(squared.max() - squared, 0))
-    return np.column_stack([vectors, missing]).astype(np.float32)
 
 
 def _is_in(candidates: Ints, seen: Ints) -> Bools:
@@ -170,14 +166,14 @@ def _is_in(candidates: Ints, seen: Ints) -> Bools:
     return inside
 
 
-def _empty_graph(size: int) -> Any:
+def _empty_graph(size: int, metric: str) -> Any:
     try:
         from usearch.index import Index
     except ImportError as error:
         raise ConfigError("the item graph needs usearch: pip install 'rec_rl[ann]'") from error
     return Index(
         ndim=size,
-        metric="cos",
+        metric="l2sq" if metric == "euclidean" else "ip",
         dtype="f32",
         connectivity=CONNECTIVITY,
         expansion_add=EXPANSION_ADD,

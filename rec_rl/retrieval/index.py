@@ -1,6 +1,6 @@
 """The k items that score highest for an action, exactly or approximately, never one that is masked.
 
-A score is the inner product of query and item vector, or their cosine.
+A score is the inner product of query and item vector, their cosine, or minus their squared distance.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-METRICS = ("inner_product", "cosine")
+METRICS = ("inner_product", "cosine", "euclidean")
 NOTHING = -1
 """Stands where fewer than k items are allowed."""
 CHUNK_SCORES = 1 << 25  # scores held at once by an exact search, so that memory stays bounded
@@ -66,6 +66,7 @@ class ExactIndex:
     def __init__(self, vectors: Floats, *, metric: str = "inner_product", device: str = "cpu") -> None:
         self.vectors = torch.from_numpy(scaled(checked_vectors(vectors), metric)).to(device)
         self.metric = metric
+        self._squares = self.vectors.square().sum(dim=1)
 
     @torch.inference_mode()
     def search(
@@ -82,6 +83,8 @@ class ExactIndex:
             rows = slice(start, start + rows_at_once)
             x = torch.from_numpy(scaled(queries[rows], self.metric)).to(device)
             scores = x @ self.vectors.T
+            if self.metric == "euclidean":
+                scores = 2 * scores - self._squares - x.square().sum(dim=1, keepdim=True)
             if blocked is not None:
                 scores.masked_fill_(blocked, -torch.inf)
             if seen is not None:
@@ -109,13 +112,13 @@ def checked_vectors(vectors: Floats) -> Floats:
 
 
 def scaled(vectors: Floats, metric: str) -> Floats:
-    """The vectors whose inner products are the metric: themselves, or of length 1 for the cosine.
+    """The vectors as the metric takes them: themselves, or of length 1 for the cosine.
 
     Raises:
         ConfigError: If the metric is unknown.
         DatasetError: If a vector of length 0 has no cosine.
     """
-    if check_name("metric", metric, METRICS) == "inner_product":
+    if check_name("metric", metric, METRICS) != "cosine":
         return np.ascontiguousarray(vectors, np.float32)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not length.all():

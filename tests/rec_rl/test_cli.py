@@ -41,6 +41,7 @@ def test_help_lists_the_commands_without_heavy_imports(tmp_path: Path):
             "unknown data set 'virtual-taobo'; did you mean 'virtual-taobao'",
         ),
         (["reward", "check", "nothing"], "nothing"),
+        (["ope", "nowhere.parquet", "--policy", "x"], "nowhere.parquet cannot be read as Parquet"),
         (["report", "nothing"], "there is no record at nothing/record.json"),
         (["reward", "fit", "qr_iq", "--data", "click-world", "--out", "x"], "did you mean 'qr_iql'"),
         (["train", "sac", "--set", "lr"], "--set must be name=value, got 'lr'"),

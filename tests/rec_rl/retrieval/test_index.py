@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rec_rl.errors import CheckpointError, ConfigError, DatasetError
-from rec_rl.retrieval.graph import GraphIndex, equally_long
+from rec_rl.retrieval.graph import GraphIndex
 from rec_rl.retrieval.index import NOTHING, ExactIndex
 
 VECTORS = np.array([[1, 0], [0, 2], [3, 3], [-1, -1]], np.float32)
@@ -26,6 +26,13 @@ def test_cosines_by_hand():
     np.testing.assert_allclose(found.scores, [[1, 0.70710678]], rtol=1e-6)
 
 
+def test_squared_distances_by_hand():
+    found = ExactIndex(VECTORS, metric="euclidean").search(np.array([[0.0, 1.0]], np.float32), 3)
+    # 1 + 1, 0 + 1, 9 + 4, 1 + 4
+    assert found.items.tolist() == [[1, 0, 3]]
+    assert found.scores.tolist() == [[-1, -2, -5]]
+
+
 def test_fewer_allowed_items_than_asked_for_leave_places_empty():
     allowed = np.array([True, False, True, False])
     found = ExactIndex(VECTORS).search(
@@ -33,12 +40,6 @@ def test_fewer_allowed_items_than_asked_for_leave_places_empty():
     )
     assert found.items.tolist() == [[0, NOTHING, NOTHING], [2, 0, NOTHING]]
     assert found.scores[0].tolist() == [1, -np.inf, -np.inf]
-
-
-def test_equally_long_vectors_turn_the_largest_product_into_the_nearest():
-    longer = equally_long(VECTORS)
-    np.testing.assert_allclose(np.linalg.norm(longer, axis=1), np.sqrt(18), rtol=1e-6)
-    np.testing.assert_array_equal(longer[:, :2], VECTORS)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,15 @@ def items() -> np.ndarray:
 def graph(items: np.ndarray) -> GraphIndex:
     pytest.importorskip("usearch")
     return GraphIndex(items)
+
+
+def test_a_graph_of_distances_finds_the_nearest_items(items: np.ndarray):
+    pytest.importorskip("usearch")
+    graph = GraphIndex(items, metric="euclidean")
+    queries = np.random.default_rng(2).normal(size=(50, 8)).astype(np.float32)
+    found, truth = graph.search(queries, 10), graph.exact.search(queries, 10)
+    assert recall(found.items, truth.items) > 0.99
+    np.testing.assert_allclose(found.scores, truth.scores, rtol=1e-3, atol=1e-3)
 
 
 def recall(found: np.ndarray, truth: np.ndarray) -> float:
@@ -100,7 +110,7 @@ def test_a_saved_graph_answers_alike(graph: GraphIndex, items: np.ndarray, tmp_p
     together = graph.search(queries, 9).items
     np.testing.assert_array_equal(again.search(queries, 9).items, together)
     np.testing.assert_array_equal(again.search(queries[:1], 9).items, together[:1])
-    with pytest.raises(CheckpointError, match="must hold 10 vectors of size 9, got 3000 of 9"):
+    with pytest.raises(CheckpointError, match="must hold 10 vectors of size 8, got 3000 of 8"):
         GraphIndex.load(tmp_path / "items.usearch", items[:10])
     with pytest.raises(CheckpointError, match="is no item index"):
         GraphIndex.load(tmp_path / "missing.usearch", items)

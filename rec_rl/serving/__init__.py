@@ -1,0 +1,1 @@
+"""An exported artefact behind HTTP, on Ray Serve."""
