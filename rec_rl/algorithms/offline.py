@@ -13,7 +13,7 @@ from ray.rllib.utils.metrics import LEARNER_RESULTS
 
 from rec_rl.algorithms.offline_data import DataBuilder, input_constants
 from rec_rl.algorithms.offline_learner import OfflineLearner, OfflineModule
-from rec_rl.algorithms.online import check_bound
+from rec_rl.algorithms.online import LearnerLostError, check_bound
 from rec_rl.checkpoint import load_state, save_state
 from rec_rl.errors import ConfigError, check_name
 
@@ -134,7 +134,13 @@ class OfflineAlgorithm(Algorithm):
             losses = self.learner_group._learner.train_steps(num_steps)
         else:
             results = self.learner_group.foreach_learner(lambda learner: learner.train_steps(num_steps))
-            losses = next(iter(results)).get()
+            outcomes = [result.get() for result in results]
+            for outcome in outcomes:
+                if isinstance(outcome, Exception):
+                    raise outcome
+            if len(outcomes) < self.config.num_learners:
+                raise LearnerLostError(f"a learner was lost after {self.gradient_steps:,} gradient steps")
+            losses = outcomes[0]
         self.gradient_steps += num_steps
         for loss, value in losses.items():
             self.metrics.log_value((LEARNER_RESULTS, DEFAULT_MODULE_ID, loss), value, window=1)

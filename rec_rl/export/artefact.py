@@ -115,7 +115,7 @@ def _write(contents: Contents, run: Path, folder: Path, on_step: Callable[[str],
     with_graph = False
     if contents.items:
         on_step(f"{len(contents.items['ids']):,} items")
-        np.savez(folder / ITEMS, **contents.items)
+        np.savez(folder / ITEMS, allow_pickle=False, **dict(contents.items))
         with_graph = _write_item_graph(contents, folder / ITEM_GRAPH)
     record = read_record(run / "record.json") if (run / "record.json").is_file() else None
     description: dict[str, Any] = {

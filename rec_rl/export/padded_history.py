@@ -43,12 +43,12 @@ class PaddedHistory(Ragged):
 
     def sum(self, elements: Tensor) -> Tensor:
         """Sum over each history, 0 where it is empty, [B L, D] to [B, D]."""
-        padded = elements.unflatten(0, self._present.shape)
+        padded = elements.view(*self._present.shape, -1)
         return (padded * self._present[..., None]).sum(dim=1)
 
     def apply_padded(self, function: Callable[[Tensor, Tensor], Tensor], elements: Tensor) -> Tensor:
         """Applies a function of (padded [B, L, D], present [B, L])."""
-        return function(elements.unflatten(0, self._present.shape), self._present).flatten(0, 1)
+        return function(elements.view(*self._present.shape, -1), self._present).flatten(0, 1)
 
 
 class PaddedClickModel(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from envs.virtual_taobao import action_space, observation_space
 from rec_rl.algorithms.catalogue import ALGORITHMS
 from rec_rl.algorithms.noise_advantage import NoiseAdvantagePolicy
+from rec_rl.algorithms.offline_learner import OfflineModule
 from rec_rl.algorithms.offline_policy import OfflinePolicy
 from rec_rl.algorithms.session_policy import load_session_policy
 from rec_rl.checkpoint import load_state
@@ -66,6 +67,7 @@ def session_policy(folder: Path) -> Contents:
         CheckpointError, ConfigError: As `load_session_policy`.
     """
     policy = load_session_policy(folder)
+    network: OfflineModule | NoiseAdvantageNetwork
     if isinstance(policy, OfflinePolicy):
         name, network, function = policy.algorithm, policy.module, policy.module.act
     elif isinstance(policy, NoiseAdvantagePolicy):

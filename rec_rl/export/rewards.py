@@ -16,7 +16,7 @@ from rec_rl.models.state_body import StateBody
 from rec_rl.rewards.bradley_terry import KIND as BRADLEY_TERRY
 from rec_rl.rewards.bradley_terry import BradleyTerryReward
 from rec_rl.rewards.mental_reward import MentalRewardModel
-from rec_rl.rewards.soft_q import MLPBody
+from rec_rl.rewards.soft_q import MLPBody, Standardise
 from rec_rl.runtime.artefact import REWARD
 
 MENTAL_REWARD = "mental reward"  # the kind that `MentalRewardModel.save` writes
@@ -79,6 +79,7 @@ def _mental_reward(model: MentalRewardModel) -> GraphSpec:
     head = model.reward_head
     assert isinstance(head.body, MLPBody)  # `load` refuses any other body
     standardise = head.body[0]
+    assert isinstance(standardise, Standardise)
     states = rows_around(standardise.mean, standardise.sd)
     return GraphSpec(
         network=head,

@@ -123,7 +123,7 @@ class PooledFields(nn.Module):
         """Field vectors, shape [B, num_fields, size]."""
         pooled = batch.history.mean(self.embeddings.of_history(batch))
         fields = torch.cat([*self.embeddings.of_user(batch), self.embeddings.of_item(batch), pooled], dim=1)
-        return fields.unflatten(1, (self.num_fields, -1))
+        return fields.view(-1, self.num_fields, self.width // self.num_fields)
 
 
 class LinearPart(nn.Module):

@@ -1,6 +1,6 @@
 """From a user to items, with an artefact that `rec-rl export` wrote."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -193,4 +193,7 @@ class ClickRanker:
         }
 
 
-RANKERS = {POLICY: PolicyRanker, CLICK_MODEL: ClickRanker}
+RANKERS: Mapping[str, Callable[[Artefact, IdTable, int], Ranker]] = {
+    POLICY: PolicyRanker,
+    CLICK_MODEL: ClickRanker,
+}

@@ -156,7 +156,7 @@ def test_what_does_not_export_is_said_in_one_line(checkpoint: Path, tmp_path: Pa
     ("columns", "message"),
     [
         ({"item": ["a", "a"], "vector": [[1.0, 2, 3]] * 2}, "items must be unique, 1 repeat one"),
-        ({"item": ["a"], "vector": [[1.0, 2]]}, r"must have 3 numbers like the actions, got \[2\]"),
+        ({"item": ["a"], "vector": [[1.0, 2]]}, r"must have 3 numbers as the actions do, got \[2\]"),
         ({"item": [1.5], "vector": [[1.0, 2, 3]]}, "item must be whole numbers or text, got double"),
         ({"item": ["a"], "vector": [[1.0, 2, float("nan")]]}, "that of item 0 is not"),
         ({"name": ["a"]}, "must be a Parquet file with columns item and vector"),

@@ -19,7 +19,7 @@ def answers_of(name: str, num_pairs: int, care: float, seed: int) -> list[Answer
     given = []
     for place in range(num_questions(num_pairs)):
         question = question_at(place, annotator=name, seed=0)
-        a_is_better = (question.pair * 7) % 3 > 0  # the truth: two of three
+        a_is_better = question.pair % 2 == 0
         choice: Choice = "left" if a_is_better == question.a_on_left else "right"
         if rng.random() >= care:
             choice = "left" if rng.random() < 0.5 else "right"
@@ -86,14 +86,12 @@ def test_one_who_always_takes_the_left_is_flagged_by_the_swapped_repeats():
 
 
 def test_share_of_random_annotators_that_pass_and_careful_ones_that_are_flagged():
-    flagged = {
-        care: np.mean(
-            [agreement(answers_of("x", 180, care, seed)).annotators[0].at_random for seed in range(60)]
-        )
-        for care in (0.0, 0.85)
-    }
-    assert flagged[0.0] > 0.85
-    assert flagged[0.85] < 0.05
+    def share_flagged(care: float) -> float:
+        found = [agreement(answers_of("x", 270, care, seed)).annotators[0] for seed in range(40)]
+        return float(np.mean([annotator.at_random for annotator in found]))
+
+    assert share_flagged(0.0) > 0.85
+    assert share_flagged(0.85) < 0.05
 
 
 def test_few_answers_are_not_judged():

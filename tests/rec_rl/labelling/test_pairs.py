@@ -68,10 +68,9 @@ def test_members_disagree_where_labels_say_nothing():
     sums[200], sums[201] = [0, 3], [0, -3]
     labelled = np.arange(200).reshape(100, 2)
     label = (sums[labelled[:, 0], 0] > sums[labelled[:, 1], 0]).astype(np.float32)
-    sums[202:] = 0
     clear = np.array([[int(np.argmax(sums[:200, 0])), int(np.argmin(sums[:200, 0]))]])
     found = disagreement(sums, labelled, label, np.concatenate([clear, [[200, 201]]]), rng)
-    assert found[1] > 10 * found[0]
+    assert found[1] > 3 * found[0]
 
 
 def test_active_pairs_are_those_of_most_disagreement_one_a_user(log: SessionLog):
