@@ -157,7 +157,7 @@ def fit_noise_advantage(
 
     step = np.concatenate([x @ weights for _, x in _inputs(log, fitted)])
     size = max(float(np.sqrt(np.square(step, dtype=np.float64).sum(axis=1).mean())), 1e-30)
-    radius, share = _choose_radius(noise, step / np.float32(size), log, config)
+    radius, share = _choose_radius(noise, np.asarray(step / size, np.float32), log, config)
     return NoiseAdvantagePolicy(
         behaviour=fitted, weights=weights, size=size, radius=radius, penalty=penalty, effective_share=share
     )

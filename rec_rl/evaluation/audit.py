@@ -112,7 +112,7 @@ def calibrate(log: SessionLog, behaviour: GaussianBehaviour) -> Calibration:
     noise = behaviour.noise(log.actions)
     spread = noise.std(axis=0)
     residual = fit_behaviour(log.states, noise).scale
-    kurtosis = stats.kurtosis(noise, axis=0, fisher=False)
+    kurtosis = np.asarray(stats.kurtosis(noise, axis=0, fisher=False))
     unexplained = float(np.mean((residual / spread) ** 2))
     freedom = (len(log) - 1) / max(len(log) - log.states.shape[1] - 1, 1)
     return Calibration(

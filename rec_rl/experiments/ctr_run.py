@@ -23,6 +23,7 @@ from rec_rl.data.splits import ClickDataset, split_log
 from rec_rl.data.tables import ColumnMap
 from rec_rl.errors import ConfigError, check_name
 from rec_rl.evaluation.ranking import ranking_differences, ranking_estimates
+from rec_rl.experiments.ctr_notes import split_notes
 from rec_rl.experiments.ctr_rewards import (
     assumptions,
     control_differences,
@@ -96,7 +97,7 @@ def run_ctr(spec: CTRRunSpec, folder: Path, *, command: str) -> dict[str, Any]:
     write_text(folder / "config.json", json.dumps(to_plain(asdict(spec)), indent=1) + "\n")
     with progress() as shown:
         differences: dict[str, NDArray[np.float32]] = {}
-        notes = [f"{reason}: {count:,}" for reason, count in data.notes.items()]
+        notes = split_notes(data)
         if spec.reward is not None:
             model, differences = _fit_reward(spec, log, data, shown)
             model.save(folder / "reward")

@@ -244,7 +244,8 @@ def shuffle_histories(rows: Impressions, rng: np.random.Generator) -> NDArray[np
     order = rng.permutation(len(starts))
     sizes, ends = sizes[order], np.cumsum(sizes[order])
     inside = np.arange(len(rows)) - np.repeat(ends - sizes, sizes)
-    return np.repeat(starts[order], sizes) + inside
+    rows_in_order: NDArray[np.int64] = np.repeat(starts[order], sizes) + inside
+    return rows_in_order
 
 
 def train_step(

@@ -22,6 +22,7 @@ from rec_rl.data.splits import ClickDataset, hold_out_users, split_log
 from rec_rl.data.tables import ColumnMap
 from rec_rl.errors import ConfigError, DatasetError, check_name
 from rec_rl.evaluation.ranking_draws import ranking_draws
+from rec_rl.experiments.ctr_notes import split_notes
 from rec_rl.experiments.ctr_rewards import (
     assumptions,
     control_differences,
@@ -153,7 +154,7 @@ def run_study(study: ClickStudy, folder: Path, progress: Progress) -> StudyRuns:
     for seed in study.seeds:
         _, data = study.dataset(seed)
         hashes.append(data.content_hash)
-        notes = notes or tuple(f"{reason}: {count:,}" for reason, count in data.notes.items())
+        notes = notes or tuple(split_notes(data))
     shared = {key: value for key, value in asdict(study).items() if key not in ("models", "arms", "seeds")}
     common = {
         seed: {"study": shared, "seed": seed, "data_hash": name}

@@ -1,5 +1,6 @@
 """Runs a command of rec_rl as a job on a Ray cluster, and follows it to its end."""
 
+import logging
 import os
 import shlex
 import sys
@@ -13,6 +14,9 @@ from rec_rl.errors import ConfigError, RecRLError
 
 SECONDS_BETWEEN_POLLS = 1.0
 POLLS_WITHOUT_AN_ANSWER = 30
+SECONDS_TO_START = 120.0
+NOT_YET = "No available agent"
+"""In the job server's answer while the cluster is starting."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +26,8 @@ class JobSpec:
     Attributes:
         arguments: Of ``rec-rl``, such as ("train", "ppo").
         working_dir: The checkout that is uploaded, but for what its .rayignore names.
-        pip: Install the exact pins of its constraints.txt on the cluster first; without it the nodes must have
-            them, as in a prebuilt image.
+        pip: Install the exact pins of its constraints.txt on the cluster first; without it the nodes must
+            have them, as in a prebuilt image.
     """
 
     arguments: tuple[str, ...]
@@ -89,6 +93,7 @@ def connect(address: str) -> Any:
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it tells of every folder that it leaves out
     try:
         return JobSubmissionClient(address)
     except AuthenticationError as error:
@@ -120,11 +125,20 @@ def submit(address: str, spec: JobSpec, write: Callable[[str], None]) -> tuple[s
         RecRLError: If the job never started.
     """
     client = connect(address)
-    try:
-        name = client.submit_job(entrypoint=spec.entrypoint, runtime_env=spec.runtime_env())
-    except (RuntimeError, ValueError) as error:
-        raise RecRLError(f"the cluster at {address} did not take the job: {_first_line(error)}") from error
+    name = _hand_in(client, spec.entrypoint, spec.runtime_env())
     return name, follow(client, name, write)
+
+
+def _hand_in(client: Any, entrypoint: str, runtime_env: dict[str, Any] | None = None) -> str:
+    """Submits a job; a cluster that has just started takes none for a while."""
+    deadline = time.monotonic() + SECONDS_TO_START
+    while True:
+        try:
+            return str(client.submit_job(entrypoint=entrypoint, runtime_env=runtime_env))
+        except (RuntimeError, ValueError) as error:
+            if NOT_YET not in str(error) or time.monotonic() > deadline:
+                raise RecRLError(f"the cluster did not take the job: {_first_line(error)}") from error
+        time.sleep(SECONDS_BETWEEN_POLLS)
 
 
 def follow(client: Any, name: str, write: Callable[[str], None]) -> int:
@@ -171,7 +185,7 @@ def run_on_cluster(address: str, arguments: Sequence[str]) -> str:
         RecRLError: If it failed.
     """
     client = connect(address)
-    name = client.submit_job(entrypoint=shlex.join(arguments))
+    name = _hand_in(client, shlex.join(arguments))
     output: list[str] = []
     if code := follow(client, name, output.append):
         raise RecRLError(f"job {name} exited {code}: {''.join(output).strip()[-300:]}")

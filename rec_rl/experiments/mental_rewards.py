@@ -19,8 +19,8 @@ def experts_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
     """Records experts.
 
     Args:
-        spec: {"training": a TrainingSpec's values, "num_trajectories", "min_ctr", "noise_scale" and "feedback_share" (an
-            ExpertSpec's own if left out), "path": the Parquet file to write}.
+        spec: {"training": a TrainingSpec's values, "num_trajectories", "min_ctr", "noise_scale" and
+            "feedback_share" (an ExpertSpec's own if left out), "path": the Parquet file to write}.
     """
     import torch
 

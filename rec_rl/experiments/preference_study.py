@@ -13,7 +13,7 @@ from envs.session_world import SessionWorld
 from rec_rl.data.hashing import content_hash
 from rec_rl.data.levels import session_levels
 from rec_rl.data.preferences import TEACHERS, LocatedPairs, Teacher, locate_pairs, scripted_preferences
-from rec_rl.data.sessions import SessionLog
+from rec_rl.data.sessions import RequestReward, SessionLog
 from rec_rl.evaluation.intervals import Estimate, mean_interval
 from rec_rl.experiments.records import RunRecord, to_plain
 from rec_rl.experiments.runner import Event, run_trials
@@ -132,7 +132,7 @@ def study_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
             on_step=lambda step, total, _: tell({"step": step, "total": total}),
         )
         dealt = np.random.default_rng(seed).permutation(pairs.label)
-        rewards = {
+        rewards: dict[str, RequestReward] = {
             NETWORK: network,
             LINEAR: fit_linear_reward(train, pairs),
             SHUFFLED: fit_linear_reward(train, replace(pairs, label=dealt)),

@@ -201,7 +201,7 @@ def gradient_seconds(batch_size: int) -> float:
         batch = {name: getattr(rollout, name) for name in names}
         learner = algorithm.learner_group._learner
         minibatches = NUM_PASSES * -(-rollout.num_steps // batch_size)
-        return cpu_seconds(lambda: learner.train_on(dict(batch))) / minibatches
+        return float(cpu_seconds(lambda: learner.train_on(dict(batch))) / minibatches)
     finally:
         algorithm.stop()
 

@@ -19,7 +19,7 @@ FEWEST_COMPARISONS = 10
 CHANCE_LEVEL = 0.05
 """An annotator is flagged unless chance would agree as often with at most this probability."""
 
-BOOTSTRAP_DRAWS = 200
+BOOTSTRAP_DRAWS = 100
 _LABELS = (0.0, 0.5, 1.0)
 
 Label = float

@@ -41,8 +41,9 @@ def parallel_coordinates(trials: Sequence[Mapping[str, Any]], metric: str) -> Fi
         axes.axvline(x, color="0.7", lw=0.8, zorder=0)
         for text, y in ticks.items():
             box = {"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8}
-            style = {"xytext": (4, 0), "textcoords": "offset points", "fontsize": 8, "va": "center"}
-            axes.annotate(text, (x, y), bbox=box, **style)
+            axes.annotate(
+                text, (x, y), xytext=(4, 0), textcoords="offset points", fontsize=8, va="center", bbox=box
+            )
     axes.set(xticks=range(len(names)), xticklabels=names, yticks=[], xlim=(-0.1, len(names) - 0.6))
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from rec_rl.data.levels import TASKS
 from rec_rl.evaluation.intervals import Estimate
@@ -63,8 +64,9 @@ def loss_figure(record: RunRecord) -> Figure:
     return figure
 
 
-def _ends(estimates: Sequence[Estimate]) -> "np.typing.NDArray[np.float64]":
+def _ends(estimates: Sequence[Estimate]) -> NDArray[np.float64]:
     """Distances from the values to the intervals' ends, shape [2, n]; 0 where there is no interval."""
     below = [e.value - e.low for e in estimates]
     above = [e.high - e.value for e in estimates]
-    return np.maximum(0, np.nan_to_num([below, above]))
+    ends: NDArray[np.float64] = np.maximum(0, np.nan_to_num([below, above]))
+    return ends

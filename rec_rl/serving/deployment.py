@@ -48,7 +48,6 @@ def _refusal(complaints: list[tuple[list[Any], str]]) -> JSONResponse:
     return JSONResponse({"detail": [{"loc": loc, "msg": message} for loc, message in complaints]}, 422)
 
 
-@serve.deployment(max_ongoing_requests=256, health_check_period_s=2.0, health_check_timeout_s=10.0)
 @serve.ingress(app)
 class RecommendationServer:
     """Holds an artefact and answers for it.
@@ -90,7 +89,9 @@ class RecommendationServer:
         found = await self._answer(query)
         return {"items": [item._asdict() for item in found]}
 
-    @serve.batch(max_batch_size=MAX_BATCH, batch_wait_timeout_s=BATCH_WAIT_SECONDS)
+    @serve.batch(  # type: ignore[untyped-decorator]
+        max_batch_size=MAX_BATCH, batch_wait_timeout_s=BATCH_WAIT_SECONDS
+    )
     async def _answer(self, queries: list[Query]) -> list[list[Recommendation]]:
         started = time.perf_counter()
         answers = self._recommender.recommend_many(queries)

@@ -38,7 +38,12 @@ def served(folder: Path, *, port: int, replicas: int) -> Iterator[str]:
         node = ray.nodes()[0]
         metrics_url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
         serve.start(http_options={"host": HOST, "port": port})
-        deployment = RecommendationServer.options(num_replicas=replicas)
+        deployment = serve.deployment(
+            num_replicas=replicas,
+            max_ongoing_requests=256,
+            health_check_period_s=2.0,  # how soon a dead replica is replaced
+            health_check_timeout_s=10.0,
+        )(RecommendationServer)
         serve.run(deployment.bind(str(folder.absolute()), metrics_url), name="rec_rl")
         yield f"http://{HOST}:{port}"
     finally:

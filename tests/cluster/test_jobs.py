@@ -108,7 +108,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
 def test_a_job_trains_on_the_cluster_and_its_output_is_followed(head: Head, tmp_path: Path):
     train = ["train", "sac", "--weights", "synthetic", "--steps", "800", "--runs", str(tmp_path), "--json"]
     done = head.rec_rl("submit", "--address", head.address, "--working-dir", str(ROOT), "--", *train)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads((tmp_path / "sac-0" / "record.json").read_text())
     assert json.dumps(record, indent=1) in done.stdout
     assert "ms/step" in done.stdout  # the job's progress

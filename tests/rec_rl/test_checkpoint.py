@@ -79,9 +79,9 @@ def test_a_failed_write_leaves_the_old_checkpoint_and_nothing_else(tmp_path: Pat
 def test_a_full_disk_is_one_line_and_leaves_the_old_checkpoint(tmp_path: Path):
     save_state(tmp_path / "c", {"x": np.zeros(10)}, "sac")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # the kernel refuses to write more, as when full
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # refuses more, as when full
     try:
-        with pytest.raises(CheckpointError, match="cannot write checkpoint .*c: .*File too large"):
+        with pytest.raises(CheckpointError, match=r"cannot write checkpoint .*c: .*File too large"):
             save_state(tmp_path / "c", {"x": np.zeros(100_000)}, "sac")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

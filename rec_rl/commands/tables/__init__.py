@@ -16,6 +16,7 @@ from rec_rl.commands.tables import (
     prefrec,
     retrieval,
     satisfaction,
+    serving,
     supported,
     truth,
     virtual_taobao,
@@ -38,4 +39,5 @@ app.command("kuairand-sessions")(kuairand_sessions.kuairand_sessions)
 app.command("supported")(supported.supported)
 app.command("prefrec")(prefrec.prefrec)
 app.command("retrieval")(retrieval.retrieval)
+app.command("serving")(serving.serving)
 app.command("labels")(labels.labels)

@@ -28,7 +28,9 @@ time.sleep(60)
 """
 
 
-def answer(place: int, choice: Choice, *, pair: int = 0, a_on_left: bool = True, repeat: bool = False) -> Answer:
+def answer(
+    place: int, choice: Choice, *, pair: int = 0, a_on_left: bool = True, repeat: bool = False
+) -> Answer:
     return Answer(
         annotator="ann",
         place=place,
@@ -91,7 +93,10 @@ def test_an_answer_is_kept_once_and_can_be_taken_back(store: LabelStore):
 
 
 def test_every_commit_is_synchronised(store: LabelStore):
-    settings = {name: store._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")}
+    settings = {
+        name: store._connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous")
+    }
     assert settings == {"journal_mode": "wal", "synchronous": 2}  # 2 is FULL
 
 

@@ -74,9 +74,7 @@ def test_rows_that_are_kept_mean_what_the_file_says(log: Path):
         ("12", "s", 12000),
     ],
 )
-def test_numbers_are_read_as_times_by_their_size(
-    tmp_path: Path, number: str, unit: str, milliseconds: int
-):
+def test_numbers_are_read_as_times_by_their_size(tmp_path: Path, number: str, unit: str, milliseconds: int):
     own = read_own_log(write(tmp_path / "log.csv", f"u,i,{number},1,,,"), ColumnMap.parse(MAP))
     assert own.time_unit == unit
     assert own.interactions.times.tolist() == [milliseconds]

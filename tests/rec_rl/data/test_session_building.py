@@ -37,7 +37,9 @@ def test_gap_and_item_dim_are_the_callers():
 
 def test_sessions_that_the_log_names_are_kept():
     named = np.tile(np.repeat([0, 1, 2], 4), 20)
-    assert build_sessions(rows_of(20, sessions=named), SessionBuild(item_dim=4)).log.depths.tolist() == [4] * 60
+    assert (
+        build_sessions(rows_of(20, sessions=named), SessionBuild(item_dim=4)).log.depths.tolist() == [4] * 60
+    )
 
 
 def test_log_names_the_item_behind_every_action():
@@ -92,5 +94,7 @@ def test_next_state_is_what_the_log_says_when_the_user_comes_back():
 
 
 def test_too_few_warm_items_are_refused_with_the_bound():
-    with pytest.raises(DatasetError, match="vectors of 8 numbers need as many items that 5 users clicked, got 0"):
+    with pytest.raises(
+        DatasetError, match="vectors of 8 numbers need as many items that 5 users clicked, got 0"
+    ):
         build_sessions(rows_of(4), SessionBuild())

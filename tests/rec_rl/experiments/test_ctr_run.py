@@ -8,7 +8,8 @@ import pytest
 
 from rec_rl.data.interactions import Interactions, RawRows, build_interactions
 from rec_rl.data.splits import exposure_split, sampled_negative_split, split_log
-from rec_rl.errors import ConfigError
+from rec_rl.errors import ConfigError, UnsupportedEstimateError
+from rec_rl.experiments.ctr_notes import split_notes
 from rec_rl.experiments.ctr_rewards import SAMPLED_NOTE, train_decisions
 from rec_rl.experiments.ctr_run import CTRRunSpec, run_ctr
 from rec_rl.experiments.ctr_training import CTRConfig
@@ -148,6 +149,18 @@ def test_a_plain_run_on_actions_alone_counts_what_it_left_out(exposures: pd.Data
     notes = run_ctr(aligned, tmp_path / "aligned", command="")["notes"]
     assert SAMPLED_NOTE in notes
     assert not any("declined" in note for note in notes)
+
+
+def test_users_that_gauc_cannot_judge_are_counted_and_a_test_without_others_is_refused():
+    # 30 exposures by time, the last six for the test: user 4 clicks and skips there, user 5 only clicks
+    users = [1, 2, 3] * 8 + [4, 4, 5, 5, 5, 5]
+    actions = [1, 0] * 12 + [1, 0, 1, 1, 1, 1]
+    data = exposure_split(log_of(users, [*range(1, 31)], actions), test_share=0.2)
+    assert split_notes(data)[-1] == "GAUC: 1 users with a single class left out"
+    actions[25] = 1
+    data = exposure_split(log_of(users, [*range(1, 31)], actions), test_share=0.2)
+    with pytest.raises(UnsupportedEstimateError, match="GAUC needs a user with both classes, none of 2"):
+        split_notes(data)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Jobs without a cluster; tests/cluster submits real ones."""
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray._private.runtime_env.packaging import create_package
 from ray.job_submission import JobStatus
 
 from rec_rl.errors import ConfigError, RecRLError
@@ -56,6 +58,27 @@ def test_a_job_that_never_started_says_why():
         jobs.follow(Server((JobStatus.FAILED, "", None)), "j", print)
 
 
+def test_a_cluster_that_is_still_starting_is_given_time(monkeypatch: pytest.MonkeyPatch):
+    answers = iter(
+        [RuntimeError("500: No available agent to submit job"), "raysubmit_1", RuntimeError("full")]
+    )
+
+    def submit_job(**_: Any) -> str:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    server = SimpleNamespace(submit_job=submit_job)
+    assert jobs._hand_in(server, "true") == "raysubmit_1"
+    with pytest.raises(RecRLError, match="the cluster did not take the job: full"):
+        jobs._hand_in(server, "true")
+    monkeypatch.setattr(jobs, "SECONDS_TO_START", -1)
+    answers = iter([starting])
+    with pytest.raises(RecRLError, match="No available agent"):
+        jobs._hand_in(server, "true")
+
+
 def test_a_server_that_stays_away_is_given_up():
     gone = Server(*[ConnectionError("refused")] * 31)
     with pytest.raises(RecRLError, match="lost sight of job j, which may still run: refused"):
@@ -70,6 +93,16 @@ def test_a_job_runs_the_checkout_with_the_pins():
     assert not any(pin.startswith("ray==") for pin in environment["pip"])
     assert environment["working_dir"] == str(ROOT)
     assert "pip" not in JobSpec(arguments=("doctor",), working_dir=ROOT).runtime_env()
+
+
+def test_the_upload_holds_the_code_and_nothing_else(tmp_path: Path):
+    package = tmp_path / "package.zip"
+    create_package(str(ROOT), package, include_gitignore=True)
+    with zipfile.ZipFile(package) as archive:
+        names = archive.namelist()
+    for part in ("rec_rl/data/sessions.py", "rec_rl/cli.py", "envs/virtual_taobao.py", "tuning/tuner.py"):
+        assert part in names
+    assert {name.split("/")[0] for name in names}.isdisjoint({".git", ".venv", "runs", "data", "docs"})
 
 
 @pytest.mark.parametrize(

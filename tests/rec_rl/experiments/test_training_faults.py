@@ -146,7 +146,7 @@ def test_a_truncated_checkpoint_is_passed_over_in_words(
 
     for path in tmp_path.glob("step_*"):
         (path / "state.json").unlink()
-    with pytest.raises(CheckpointError, match="no checkpoint in .* is whole: .*state.json is missing"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* is whole: .*state\.json is missing"):
         next(train(PPO, tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""A headless Chromium, spoken to over its DevTools websocket."""
+"""A small converted log, and a headless Chromium, spoken to over its DevTools websocket."""
 
 import base64
 import itertools
@@ -11,10 +11,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from rec_rl.experiments.log_conversion import ConversionSpec, convert_log
+
+MARKUP = "<img id=pwned src=x onerror=\"document.title='pwned'\"><b>bold</b> & <script>1</script>"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 60.0  # seconds; a busy machine is slow
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30 users and 9 items, every title markup; sessions of 1 to 6 requests."""
+    rng = np.random.default_rng(0)
+    rows, day = [], 86_400
+    for user in range(30):
+        time_of = 1_740_996_000 + int(rng.integers(day))
+        for _ in range(8):
+            for _ in range(int(rng.integers(1, 7))):
+                rows.append((f"user {user}", f"i{rng.integers(9)}", time_of, int(rng.random() < 0.6)))
+                time_of += int(rng.integers(10, 600))
+            time_of += int(rng.integers(day // 4, 3 * day))
+    log = pd.DataFrame(rows, columns=["user", "item", "time", "click"])
+    log["title"] = MARKUP
+    folder = tmp_path_factory.mktemp("labelling")
+    log.to_csv(folder / "log.csv", index=False)
+    mapping = ",".join(f"{name}={name}" for name in log.columns)
+    spec = ConversionSpec(log=str(folder / "log.csv"), mapping=mapping, item_dim=4)
+    convert_log(spec, folder / "converted", command="")
+    return folder / "converted"
 
 
 def wait_for(question: Any, what: str) -> Any:
@@ -36,7 +63,12 @@ class Browser:
         profile.mkdir(exist_ok=True)
         assert CHROMIUM is not None
         flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
-        flags += ["--disable-dev-shm-usage", "--remote-allow-origins=*", "--no-first-run", "--disable-extensions"]
+        flags += [
+            "--disable-dev-shm-usage",
+            "--remote-allow-origins=*",
+            "--no-first-run",
+            "--disable-extensions",
+        ]
         self._process = subprocess.Popen(
             [CHROMIUM, *flags, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL,

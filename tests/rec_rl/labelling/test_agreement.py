@@ -39,9 +39,7 @@ def answers_of(name: str, num_pairs: int, care: float, seed: int) -> list[Answer
 
 def test_measures_are_the_libraries():
     pairs = np.array([[1, 1], [1, 0], [0, 0], [0.5, 0.5], [0.5, 1], [0, 0]])
-    assert cohens_kappa(pairs) == pytest.approx(
-        cohen_kappa_score([2, 2, 0, 1, 1, 0], [2, 0, 0, 1, 2, 0])
-    )
+    assert cohens_kappa(pairs) == pytest.approx(cohen_kappa_score([2, 2, 0, 1, 1, 0], [2, 0, 0, 1, 2, 0]))
     # observed 4/6; expected (2*2 + 2*1 + 2*3)/36 = 1/3, so (2/3 - 1/3) / (2/3) = 1/2
     assert cohens_kappa(pairs) == pytest.approx(0.5)
     ratings = np.array([[1, 1, np.nan], [0, 0, 0.5], [1, 0.5, 1], [0, np.nan, 0]])
@@ -76,9 +74,7 @@ def test_careful_annotators_pass_and_one_who_answers_at_random_is_flagged():
 
 
 def test_one_who_always_takes_the_left_is_flagged_by_the_swapped_repeats():
-    answers = [
-        Answer(**{**vars(a), "choice": "left"}) for a in answers_of("lefty", 120, 1.0, 1)
-    ]
+    answers = [Answer(**{**vars(a), "choice": "left"}) for a in answers_of("lefty", 120, 1.0, 1)]
     (lefty,) = agreement(answers).annotators
     assert lefty.same == 0
     assert lefty.share_left == 1

@@ -88,9 +88,7 @@ def test_active_pairs_are_those_of_most_disagreement_one_a_user(log: SessionLog)
 
 def test_few_labels_leave_the_choice_to_chance(log: SessionLog):
     sums, labelled = np.zeros((len(log.depths), 3)), session_pairs(log, 5, np.random.default_rng(2))
-    chosen = active_choice(
-        log, sums, labelled, np.ones(5, np.float32), (), 6, np.random.default_rng(3)
-    )
+    chosen = active_choice(log, sums, labelled, np.ones(5, np.float32), (), 6, np.random.default_rng(3))
     np.testing.assert_array_equal(chosen, random_choice(log, (), 6, np.random.default_rng(3)))
 
 
