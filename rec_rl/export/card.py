@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rec_rl.export.contents import Contents
+from rec_rl.runtime.item_search import EUCLIDEAN, INNER_PRODUCT
+
+FOUND_BY = {EUCLIDEAN: "the nearest", INNER_PRODUCT: "those of largest inner product"}
 
 
 def model_card(contents: Contents, description: Mapping[str, Any], record: Mapping[str, Any] | None) -> str:
@@ -100,7 +103,5 @@ def _items(description: Mapping[str, Any]) -> list[str]:
     if items is None:
         return ["None: the graphs answer for themselves; `--items` adds a catalogue to a policy."]
     how = "by the graph of near neighbours, else exactly" if items["graph"] else "exactly"
-    search = (
-        f"; an action finds them by {items['metric'].replace('_', ' ')}, {how}" if items["metric"] else ""
-    )
+    search = f"; an action finds {FOUND_BY[items['metric']]}, {how}" if items["metric"] else ""
     return [f"{items['count']:,}{search}."]

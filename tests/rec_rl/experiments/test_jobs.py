@@ -59,9 +59,8 @@ def test_a_job_that_never_started_says_why():
 
 
 def test_a_cluster_that_is_still_starting_is_given_time(monkeypatch: pytest.MonkeyPatch):
-    answers = iter(
-        [RuntimeError("500: No available agent to submit job"), "raysubmit_1", RuntimeError("full")]
-    )
+    starting = RuntimeError("500: No available agent to submit job")
+    answers = iter([starting, "raysubmit_1", RuntimeError("full")])
 
     def submit_job(**_: Any) -> str:
         answer = next(answers)
