@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -33,9 +34,9 @@ def test_a_soak_passes_only_if_memory_is_flat_and_nothing_is_left():
 def test_descendants_are_found_and_seen_to_end():
     script = "import subprocess, sys; subprocess.run(['sleep', '60'])"
     with subprocess.Popen([sys.executable, "-c", script]) as child:
-        family: dict[int, str] = {}
-        while len(family) < 2:
-            family = descendants(os.getpid())
+        while not descendants(child.pid):
+            time.sleep(0.05)
+        family = descendants(os.getpid())
         assert child.pid in family
         assert resident(child.pid) > 2**20
         grandchild = next(pid for pid in descendants(child.pid))

@@ -60,7 +60,9 @@ def test_a_graph_of_distances_finds_the_nearest_items(items: np.ndarray):
     queries = np.random.default_rng(2).normal(size=(50, 8)).astype(np.float32)
     found, truth = graph.search(queries, 10), graph.exact.search(queries, 10)
     assert recall(found.items, truth.items) > 0.99
-    np.testing.assert_allclose(found.scores, truth.scores, rtol=1e-3, atol=1e-3)
+    same = (found.items == truth.items).all(axis=1)
+    assert same.mean() > 0.9
+    np.testing.assert_allclose(found.scores[same], truth.scores[same], rtol=1e-3, atol=1e-3)
 
 
 def recall(found: np.ndarray, truth: np.ndarray) -> float:
