@@ -20,7 +20,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, Populati
 from ray.tune.search import BasicVariantGenerator
 
 from rec_rl.errors import ConfigError, RecRLError, check_name
-from tuning.journal import FAILED, FINISHED, STOPPED, Journal, TrialEntry
+from tuning.journal import FAILED, FINISHED, RUNNING, STOPPED, Journal, TrialEntry
 from tuning.search_spaces import Choice, Domain, LogUniform, SearchSpace
 
 Trial = Callable[[dict[str, Any], Path], Iterator[dict[str, float]]]
@@ -195,10 +195,17 @@ class _Keeper(tune.Callback):
     ) -> None:
         self._journal, self._config, self._on_change = journal, config, on_change
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks for a restore that is not used here."""
+        return {}
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A new trial is entered; a past one is there already."""
+        """A new trial is entered; a past one goes on, also if it failed."""
         number = int(str(trial))
-        self._keep(self._journal.entries.get(number) or TrialEntry(number=number, drawn=dict(trial.config)))
+        entry = self._journal.entries.get(number) or TrialEntry(number=number, drawn=dict(trial.config))
+        if entry.state == FAILED:
+            entry.state, entry.error = RUNNING, None
+        self._keep(entry)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Mapping[str, Any], **info: Any

@@ -16,7 +16,8 @@ from rec_rl.data.hashing import content_hash
 from rec_rl.evaluation.intervals import Estimate
 from rec_rl.evaluation.ranking import METRICS
 from rec_rl.evaluation.ranking_draws import seed_and_user_interval
-from rec_rl.experiments.ctr_trials import CONTROLS, ClickStudy, StudyRuns, run_study
+from rec_rl.experiments.ctr_study import CONTROLS, ClickStudy
+from rec_rl.experiments.ctr_trials import StudyRuns, run_study
 from rec_rl.experiments.records import RunRecord
 from rec_rl.progress import Progress
 
@@ -52,7 +53,10 @@ def run_table(study: ClickStudy, *, folder: Path, progress: Progress, command: s
         if arm != "ce"
         for name in METRICS
     }
-    seconds = [run["seconds"] for run in (*runs.arms.values(), *runs.rewards.values())]
+    seconds = {
+        "rewards": sum(run["cpu_seconds"] for run in runs.rewards.values()),
+        "click models": sum(run["cpu_seconds"] for run in runs.arms.values()),
+    }
     rows = sum(run["rows"] for run in runs.arms.values())
     return RunRecord(
         command=command,
@@ -61,10 +65,10 @@ def run_table(study: ClickStudy, *, folder: Path, progress: Progress, command: s
         config={
             **asdict(study),
             "splits": list(runs.data_hashes),
-            "core_seconds": sum(seconds),
-            "rows_per_core_second": rows / sum(run["seconds"] for run in runs.arms.values()),
+            "cpu_seconds": seconds,
+            "rows_per_cpu_second": rows / seconds["click models"],
             "rewards": {
-                f"{body}/{arm} seed {seed}": {key: run[key] for key in ("log_likelihood", "seconds")}
+                f"{body}/{arm} seed {seed}": {key: run[key] for key in ("log_likelihood", "clipped")}
                 for (body, seed, arm), run in runs.rewards.items()
             },
         },
@@ -80,8 +84,9 @@ def study_notes(study: ClickStudy, runs: StudyRuns) -> list[str]:
     """How the intervals and rewards came about, and what the log cannot say."""
     body = "each click model's own backbone" if study.reward_body == "own" else study.reward_body
     notes = [
-        "Intervals: Student's t over seeds, each with its own split, negatives and weights, and a bootstrap "
-        "over users that all arms share, added in quadrature; with one seed over users alone.",
+        "Intervals: Student's t over seeds, each with its own weights and, where negatives are sampled, its "
+        "own split; in quadrature with a bootstrap over users that all arms share, which alone remains with "
+        "one seed.",
         f"Rewards are fitted on {body}"
         + (" (MTRec A.3)." if study.reward_body == "own" else ", once a seed."),
         *runs.notes,

@@ -7,7 +7,7 @@ its fit costs as much as two click models, and arms of different backbones then 
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -15,12 +15,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from rec_rl.data.catalogue import load_log
-from rec_rl.data.interactions import Interactions
 from rec_rl.data.satisfaction import Label
-from rec_rl.data.splits import ClickDataset, hold_out_users, split_log
-from rec_rl.data.tables import ColumnMap
-from rec_rl.errors import ConfigError, DatasetError, check_name
+from rec_rl.errors import DatasetError
 from rec_rl.evaluation.ranking_draws import ranking_draws
 from rec_rl.experiments.ctr_notes import split_notes
 from rec_rl.experiments.ctr_rewards import (
@@ -30,104 +26,18 @@ from rec_rl.experiments.ctr_rewards import (
     states_of,
     train_decisions,
 )
+from rec_rl.experiments.ctr_study import CONTROLS, REWARDS, ClickStudy
 from rec_rl.experiments.ctr_training import CTRConfig, CTRTraining, predict, reward_differences
 from rec_rl.experiments.runner import Event, Trial, run_trials, trial_key
 from rec_rl.losses.click import LIMIT
-from rec_rl.models import MODELS
 from rec_rl.models.batches import Rows
 from rec_rl.progress import Progress
 from rec_rl.rewards.mental_reward import calibrate_mental_reward
 
-REWARDS = {"irl": "iq_learn", "mtrec": "qr_iql", "anchored": "anchored"}
-"""Arms with a mental reward, as MTRec's Table 1 names them, and their methods."""
-
-CONTROLS = ("shuffled", "placebo", "q_difference")
 DRAWS = 400
 ASKED_SHARE = 0.1
 """Of the clicked training rows, where the anchored reward is calibrated."""
 STEPS_BETWEEN_EVENTS = 25
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClickStudy:
-    """Click models with and without mental rewards, on one log.
-
-    Attributes:
-        data: Folder or file of the log.
-        mapping: Roles of the columns of a table in no known layout, as ``ColumnMap.parse`` reads them.
-        models: Names in MODELS.
-        arms: "ce" first, then names in REWARDS and CONTROLS.
-        seeds: One split, set of negatives and set of weights each.
-        kappa: Weight of the mental reward in every arm but ce.
-        reward_body: The backbone that rewards are fitted on; "own" fits them on each click model's (MTRec
-            A.3), at many times the cost.
-        reward_epochs: Passes over the training rows, for Q and again for the reward head.
-        max_history: Items of history that click models and rewards see alike.
-        held_out_users: Share of users whose training rows are test rows instead; 0 keeps the split.
-        labels: What counts as satisfied, as `Label.parse` reads it. A copy of the anchored reward is
-            calibrated on each, on the answers of ASKED_SHARE of the clicked training rows; click models and
-            the other rewards never see them.
-        training: Settings of every click model but its backbone and kappa.
-    """
-
-    data: str
-    mapping: str | None = None
-    models: tuple[str, ...]
-    arms: tuple[str, ...]
-    seeds: tuple[int, ...]
-    kappa: float = 0.1
-    reward_body: str = "din"
-    reward_epochs: int = 3
-    max_history: int = 20
-    held_out_users: float = 0.0
-    labels: tuple[str, ...] = ()
-    training: CTRConfig = field(default_factory=CTRConfig)
-
-    def __post_init__(self) -> None:
-        for name in self.models:
-            check_name("model", name, MODELS)
-        check_name("reward body", self.reward_body, (*MODELS, "own"))
-        if not self.kappa > 0:
-            raise ConfigError(f"kappa must be > 0, got {self.kappa:g}")
-        if not self.models or not self.seeds:
-            raise ConfigError("a study needs a model and a seed")
-
-    @property
-    def reward_arms(self) -> tuple[str, ...]:
-        """The arms that have a mental reward of their own."""
-        return tuple(arm for arm in self.arms if arm in REWARDS)
-
-    def body_of(self, model: str) -> str:
-        """The backbone that the rewards of a click model are fitted on."""
-        return model if self.reward_body == "own" else self.reward_body
-
-    @property
-    def control_reward(self) -> str:
-        """The arm whose rewards the controls shuffle and whose Q they take: the last."""
-        return self.reward_arms[-1]
-
-    def dataset(self, seed: int) -> tuple[Interactions, ClickDataset]:
-        """The log and its split of one seed."""
-        log = load_log(Path(self.data), ColumnMap.parse(self.mapping) if self.mapping else None)
-        data = split_log(log, seed=seed, max_history=self.max_history)
-        if self.held_out_users:
-            data = hold_out_users(data, self.held_out_users, seed=seed)
-        return log, data
-
-
-def parse_arms(text: str) -> tuple[str, ...]:
-    """Arms of ``ce,irl,mtrec,anchored,controls`` in their order; ce is always there, for the differences.
-
-    Raises:
-        ConfigError: On an unknown arm, or controls without a reward to control.
-    """
-    named = [part.strip() for part in text.split(",") if part.strip()]
-    for name in named:
-        check_name("arm", name, ("ce", *REWARDS, "controls"))
-    rewards = [arm for arm in REWARDS if arm in named]
-    if "controls" in named and not rewards:
-        raise ConfigError(f"controls need a reward arm ({', '.join(REWARDS)}) beside them, got {text!r}")
-    return ("ce", *rewards, *(CONTROLS if "controls" in named else ()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,11 +105,11 @@ def reward_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
             backbone, "arrays": folder of the file}.
 
     Yields:
-        At last {"path", "assumptions", "clipped": share of Dn at its limit, "log_likelihood", "seconds"}.
+        At last {"path", "assumptions", "clipped": share of Dn at its limit, "log_likelihood", "cpu_seconds"}.
         The file holds Dn of the training rows as "train <arm>" (its own and the controls') and
         r*(click) - r*(skip) of the test rows as "test".
     """
-    started = time.monotonic()
+    started = time.process_time()
     study = _begin(spec)
     yield {"step": 0, "total": 1}
     log, data = study.dataset(spec["seed"])
@@ -233,7 +143,7 @@ def reward_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
             "assumptions": assumptions(model, data),
             "clipped": float((np.abs(trained[spec["arm"]]) >= LIMIT).mean()),
             "log_likelihood": record.log_likelihood,
-            "seconds": time.monotonic() - started,
+            "cpu_seconds": time.process_time() - started,
         }
     }
 
@@ -251,10 +161,10 @@ def arm_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
             "arrays"}.
 
     Yields:
-        At last {"path", "draws": `ranking_draws` by metric, "epochs", "rows" trained on, "seconds"}. The file
-        holds the probabilities of the test rows as "test".
+        At last {"path", "draws": `ranking_draws` by metric, "epochs", "rows" trained on, "cpu_seconds"}. The
+        file holds the probabilities of the test rows as "test".
     """
-    started = time.monotonic()
+    started = time.process_time()
     study = _begin(spec)
     _, data = study.dataset(spec["seed"])
     aligned = spec["reward"] is not None
@@ -278,7 +188,7 @@ def arm_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
             "draws": draws,
             "epochs": len(training.epochs),
             "rows": len(training.epochs) * len(data.train),
-            "seconds": time.monotonic() - started,
+            "cpu_seconds": time.process_time() - started,
         }
     }
 

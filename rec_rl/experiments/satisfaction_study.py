@@ -18,8 +18,9 @@ from rec_rl.data.satisfaction import Label
 from rec_rl.evaluation.intervals import Estimate
 from rec_rl.evaluation.ranking import auc_statistic, gauc_statistic
 from rec_rl.evaluation.ranking_draws import ranking_draws, seed_and_user_interval
+from rec_rl.experiments.ctr_study import ClickStudy
 from rec_rl.experiments.ctr_table import study_notes
-from rec_rl.experiments.ctr_trials import DRAWS, ClickStudy, StudyRuns, load_arrays, run_study
+from rec_rl.experiments.ctr_trials import DRAWS, StudyRuns, load_arrays, run_study
 from rec_rl.experiments.records import RunRecord
 from rec_rl.progress import Progress
 

@@ -32,8 +32,8 @@ def ctr(
 ) -> None:
     """Click models with and without mental rewards on a log (MTRec Table 1), with controls."""
     one_thread_per_process()
+    from rec_rl.experiments.ctr_study import ClickStudy, parse_arms
     from rec_rl.experiments.ctr_table import QUICK_MODELS, run_table
-    from rec_rl.experiments.ctr_trials import ClickStudy, parse_arms
     from rec_rl.experiments.records import write_text
     from rec_rl.models import MODELS
     from rec_rl.progress import progress

@@ -33,7 +33,7 @@ def satisfaction(
     from rec_rl.data.catalogue import load_log
     from rec_rl.data.satisfaction import Label, known_labels
     from rec_rl.data.tables import ColumnMap
-    from rec_rl.experiments.ctr_trials import ClickStudy, parse_arms
+    from rec_rl.experiments.ctr_study import ClickStudy, parse_arms
     from rec_rl.experiments.records import write_text
     from rec_rl.experiments.satisfaction_study import run_satisfaction
     from rec_rl.progress import progress

@@ -11,9 +11,10 @@ import pytest
 
 from rec_rl.errors import ConfigError, DatasetError
 from rec_rl.experiments import ctr_trials
+from rec_rl.experiments.ctr_study import CONTROLS, ClickStudy, parse_arms
 from rec_rl.experiments.ctr_table import run_table, study_notes
 from rec_rl.experiments.ctr_training import CTRConfig
-from rec_rl.experiments.ctr_trials import CONTROLS, ClickStudy, StudyRuns, load_arrays, parse_arms
+from rec_rl.experiments.ctr_trials import StudyRuns, load_arrays
 from rec_rl.experiments.satisfaction_study import run_satisfaction
 from rec_rl.progress import progress
 from rec_rl.report.figures import save

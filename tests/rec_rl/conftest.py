@@ -6,20 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-
-from rec_rl.runtime.artefact import DESCRIPTION, FORMAT, ITEMS, file_hash  # noqa: E402
+from rec_rl.runtime.artefact import DESCRIPTION, FORMAT, ITEMS, file_hash
 
 
 def write_artefact(folder: Path, description: dict[str, Any], graph: Any, items: dict[str, Any]) -> Path:
     """An artefact of one graph made by hand, without torch."""
+    import onnx
+
     folder.mkdir()
     name = description["kind"]
-    opset = helper.make_opsetid("", 17)
-    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=9), folder / f"{name}.onnx")
+    opset = onnx.helper.make_opsetid("", 17)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9), folder / f"{name}.onnx")
     np.savez(folder / ITEMS, **items)
     description |= {"format": FORMAT, "what": "made by hand", "graphs": {name: {"file": f"{name}.onnx"}}}
     description["sha256"] = {path.name: file_hash(path) for path in folder.iterdir()}
@@ -30,6 +27,9 @@ def write_artefact(folder: Path, description: dict[str, Any], graph: Any, items:
 @pytest.fixture
 def policy_artefact(tmp_path: Path) -> Callable[..., Path]:
     """Makes a policy that serves the first two of three numbers of the state, times two."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
 
     def make(ids: Any, vectors: Any, metric: str = "euclidean") -> Path:
         weights = np.array([[2, 0], [0, 2], [0, 0]], np.float32)
@@ -52,6 +52,10 @@ def policy_artefact(tmp_path: Path) -> Callable[..., Path]:
 def click_artefact(tmp_path: Path) -> Path:
     """A click model of five items: .1 per item code, + 1 for each element of the history, + 10 per user code,
     + 100 per category code."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
     names = ("users", "items", "categories", "history_items", "history_categories", "lengths")
     factors = {"users": 10.0, "items": 0.1, "categories": 100.0, "lengths": 1.0}
     nodes = []
