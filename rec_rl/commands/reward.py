@@ -40,6 +40,10 @@ def fit(
         str | None,
         typer.Option(help="preference: JSONL or Parquet file of labelled pairs, instead of the teacher's."),
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="preference: file of people's answers to rec-rl label, beside the other pairs."),
+    ] = None,
     teacher: Annotated[
         str | None,
         typer.Option(help="preference: who labels: mean (default), request (the paper's) or session."),
@@ -60,6 +64,7 @@ def fit(
     one_thread_per_process()
     given = {
         "pairs": pairs,
+        "labels": labels,
         "teacher": teacher,
         "task": task,
         "num_pairs": num_pairs,

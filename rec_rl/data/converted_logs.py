@@ -116,9 +116,9 @@ def save_converted(
     pq.write_table(pa.table(users), folder / USERS)
 
 
-def load_interactions(folder: Path) -> Interactions:
+def load_interactions(folder: str | Path) -> Interactions:
     """The interactions of a converted log."""
-    path = folder / INTERACTIONS
+    path = Path(folder) / INTERACTIONS
     try:
         names = pq.read_schema(path).names
     except (OSError, pa.ArrowException) as error:
@@ -128,13 +128,13 @@ def load_interactions(folder: Path) -> Interactions:
     return load_table([path], ColumnMap(feedback=feedback, **roles))
 
 
-def load_items(folder: Path) -> ItemTable:
+def load_items(folder: str | Path) -> ItemTable:
     """The items of a converted log.
 
     Raises:
         DatasetError: If the file is missing or not what `save_converted` wrote.
     """
-    table = _read(folder / ITEMS, ("item", "title", "category", "vector"))
+    table = _read(Path(folder) / ITEMS, ("item", "title", "category", "vector"))
     return ItemTable(
         names=tuple(table["item"].to_pylist()),
         titles=tuple(table["title"].to_pylist()),
@@ -143,13 +143,13 @@ def load_items(folder: Path) -> ItemTable:
     )
 
 
-def load_users(folder: Path) -> UserTable:
+def load_users(folder: str | Path) -> UserTable:
     """The users of a converted log.
 
     Raises:
         DatasetError: If the file is missing or not what `save_converted` wrote.
     """
-    table = _read(folder / USERS, ("user", "name", "held_out", "next_state"))
+    table = _read(Path(folder) / USERS, ("user", "name", "held_out", "next_state"))
     return UserTable(
         names=tuple(table["name"].to_pylist()),
         codes=table["user"].to_numpy(),

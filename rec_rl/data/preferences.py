@@ -69,6 +69,16 @@ class PreferencePairs:
             annotators=tuple(self.annotators[i] for i in chosen),
         )
 
+    def followed_by(self, others: "PreferencePairs") -> "PreferencePairs":
+        """These pairs, then the others."""
+        return PreferencePairs(
+            users=np.concatenate([self.users, others.users]),
+            starts=np.concatenate([self.starts, others.starts]),
+            lengths=np.concatenate([self.lengths, others.lengths]),
+            label=np.concatenate([self.label, others.label]),
+            annotators=self.annotators + others.annotators,
+        )
+
     def save(self, path: str | Path) -> None:
         """Writes JSON lines or Parquet, by the path's suffix; the file appears whole or not at all."""
         path = Path(path)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rec_rl.data.labels import load_answers, preferences_of
 from rec_rl.data.levels import TASKS, Task, session_levels
 from rec_rl.data.preferences import (
     TEACHERS,
@@ -21,6 +22,7 @@ from rec_rl.data.sessions import SessionLog
 from rec_rl.errors import ConfigError, check_name
 from rec_rl.evaluation.intervals import Estimate, bootstrap_interval, mean_interval
 from rec_rl.experiments.records import RunRecord, read_record
+from rec_rl.labelling.annotators import judge_annotators
 from rec_rl.progress import progress
 from rec_rl.rewards.bradley_terry import BradleyTerryConfig, BradleyTerryReward, fit_bradley_terry
 from rec_rl.rewards.preference_check import (
@@ -43,6 +45,7 @@ class PreferenceSpec:
         task: Whose levels the scripted teacher scores by, and the check compares with.
         teacher: Of scripted labels.
         pairs: File of labelled pairs, used instead of the scripted teacher.
+        labels: File of people's answers on the labelling page, learned from beside the other pairs.
         num_pairs: Pairs that the teacher labels, >= 1.
         segment_length: Requests of a segment that the teacher labels, >= 1.
         seed: Of the split of users, the pairs and the network.
@@ -52,6 +55,7 @@ class PreferenceSpec:
     task: Task = "mixture"
     teacher: Teacher = "mean"
     pairs: str | None = None
+    labels: str | None = None
     num_pairs: int = 20_000
     segment_length: int = 100
     seed: int = 0
@@ -71,7 +75,8 @@ def fit_preference_reward(
     started = time.monotonic()
     log = load_log(spec.log)
     train, _ = log.split(HELD_OUT, seed=spec.seed)
-    pairs = _pairs(spec, train, spec.seed)
+    people, said = people_said(spec.labels, log)
+    pairs = _pairs(spec, train, people, spec.seed)
     with progress() as shown:
         reward = fit_bradley_terry(
             train,
@@ -97,6 +102,7 @@ def fit_preference_reward(
         notes=[
             f"fitted to {len(pairs):,} pairs of {len(train.user_ids):,} users; {pairs.num_missing:,} pairs "
             "are not in their log and were left out",
+            *said,
             "accuracy on pairs is no evidence: run rec-rl reward check",
         ],
     )
@@ -123,10 +129,12 @@ def check_preferences(
     fitted = read_record(folder / "record.json")
     spec = PreferenceSpec(**fitted["config"]["spec"])
     log = load_log(data or spec.log)
+    people = None
     if log.content_hash == fitted["data_hash"]:
+        people, _ = people_said(spec.labels, log)
         _, log = log.split(HELD_OUT, seed=spec.seed)
     check = check_preference_reward(
-        reward, log, _pairs(spec, log, seed + 1), session_levels(log).of(spec.task)
+        reward, log, _pairs(spec, log, people, seed + 1), session_levels(log).of(spec.task)
     )
     metrics = check_metrics(check, seed=seed)
     accuracy, correlation = metrics["pair_accuracy"], metrics["within_user_correlation"]
@@ -159,16 +167,39 @@ def check_metrics(check: PreferenceCheck, *, seed: int) -> dict[str, Estimate]:
     }
 
 
-def _pairs(spec: PreferenceSpec, log: SessionLog, seed: int) -> LocatedPairs:
+def people_said(labels: str | None, log: SessionLog) -> tuple[PreferencePairs | None, list[str]]:
+    """People's answers as pairs, and what is to be said of them; those of flagged annotators are left out.
+
+    Args:
+        labels: File of the labelling page; None for none.
+        log: That they are of.
+
+    Raises:
+        DatasetError: If the file is of another log, or no answer is left.
+    """
+    if labels is None:
+        return None, []
+    pairs, answers = load_answers(Path(labels), log_hash=log.content_hash)
+    annotators = judge_annotators(answers)
+    flagged = {annotator.name for annotator in annotators if annotator.at_random}
+    people = preferences_of(pairs, [answer for answer in answers if answer.annotator not in flagged])
+    said = [f"{len(people):,} pairs were labelled by people", *map(str, annotators)]
+    if flagged:
+        said.append(f"what {', '.join(sorted(flagged))} answered was left out")
+    return people, said
+
+
+def _pairs(spec: PreferenceSpec, log: SessionLog, people: PreferencePairs | None, seed: int) -> LocatedPairs:
     if spec.pairs is not None:
-        return locate_pairs(PreferencePairs.load(spec.pairs), log)
-    labelled = scripted_preferences(
-        log,
-        session_levels(log).of(spec.task),
-        teacher=spec.teacher,
-        num_pairs=spec.num_pairs,
-        segment_length=spec.segment_length,
-        min_requests=2 * spec.segment_length,
-        seed=seed,
-    )
-    return locate_pairs(labelled, log)
+        labelled = PreferencePairs.load(spec.pairs)
+    else:
+        labelled = scripted_preferences(
+            log,
+            session_levels(log).of(spec.task),
+            teacher=spec.teacher,
+            num_pairs=spec.num_pairs,
+            segment_length=spec.segment_length,
+            min_requests=2 * spec.segment_length,
+            seed=seed,
+        )
+    return locate_pairs(labelled if people is None else people.followed_by(labelled), log)

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -12,6 +13,8 @@ from rec_rl.data.preferences import scripted_preferences
 from rec_rl.data.session_files import save_log
 from rec_rl.errors import ConfigError, DatasetError
 from rec_rl.experiments.preference_fitting import PreferenceSpec, check_preferences, fit_preference_reward
+from rec_rl.labelling.desk import DeskConfig, open_desk
+from rec_rl.labelling.questions import num_questions
 from rec_rl.rewards.bradley_terry import BradleyTerryConfig
 
 SMALL = BradleyTerryConfig(hidden_sizes=(32,), batch_size=64, learning_rate=2e-3)
@@ -75,3 +78,30 @@ def test_mistakes_are_refused(folder: Path):
     misplaced = ["reward", "fit", "qr_iql", "--data", log, "--out", "x", "--teacher", "mean"]
     error = CliRunner().invoke(app, misplaced).exception
     assert str(error) == "--teacher is for the method 'preference', got 'qr_iql'"
+
+
+def test_people_are_learned_from_beside_the_teacher_and_random_ones_left_out(folder: Path, tmp_path: Path):
+    log_path = folder / "log.parquet"
+    config = DeskConfig(num_pairs=90)
+    desk = open_desk(log_path, tmp_path / "labels.db", config, seed=0)
+    dice = np.random.default_rng(0)
+    for place in range(num_questions(config.num_pairs)):
+        question = desk.page("ann")["question"]
+        sides = [question[side]["requests"] for side in ("left", "right")]
+        desk.answer("ann", place, "left" if sides[0] >= sides[1] else "right", 2.0)
+        desk.page("dice")
+        desk.answer("dice", place, "left" if dice.random() < 0.5 else "right", 2.0)
+    spec = PreferenceSpec(log=str(log_path), num_pairs=300, labels=str(tmp_path / "labels.db"))
+    record = fit_preference_reward(spec, tmp_path / "reward", config=SMALL, command="")
+    notes = "\n".join(record["notes"])
+    assert "90 pairs were labelled by people" in notes
+    assert "what dice answered was left out" in notes
+    # of the 90, those of the users held out are not in the training users' log
+    taught = int(notes.split("fitted to ")[1].split(" pairs")[0])
+    assert 300 + 40 < taught < 300 + 90
+    checked, _, _ = check_preferences(tmp_path / "reward", None, seed=0, command="")
+    assert checked["metrics"]["pair_accuracy"]["n"] > 200
+    save_log(record_log(SessionWorld(10, 1), 230).log, tmp_path / "other.parquet")
+    other = PreferenceSpec(log=str(tmp_path / "other.parquet"), labels=spec.labels)
+    with pytest.raises(DatasetError, match="holds labels of the log"):
+        fit_preference_reward(other, tmp_path / "none", config=SMALL, command="")

@@ -4,12 +4,8 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from rec_rl.data.labels import Answer, Choice
-from rec_rl.labelling.agreement import (
-    agreement,
-    cohens_kappa,
-    krippendorffs_alpha,
-    probability_by_chance,
-)
+from rec_rl.labelling.agreement import agreement, cohens_kappa, krippendorffs_alpha
+from rec_rl.labelling.annotators import judge_annotators, probability_by_chance
 from rec_rl.labelling.questions import num_questions, question_at
 
 
@@ -75,7 +71,7 @@ def test_careful_annotators_pass_and_one_who_answers_at_random_is_flagged():
 
 def test_one_who_always_takes_the_left_is_flagged_by_the_swapped_repeats():
     answers = [Answer(**{**vars(a), "choice": "left"}) for a in answers_of("lefty", 120, 1.0, 1)]
-    (lefty,) = agreement(answers).annotators
+    (lefty,) = judge_annotators(answers)
     assert lefty.same == 0
     assert lefty.share_left == 1
     assert lefty.at_random
@@ -83,7 +79,7 @@ def test_one_who_always_takes_the_left_is_flagged_by_the_swapped_repeats():
 
 def test_share_of_random_annotators_that_pass_and_careful_ones_that_are_flagged():
     def share_flagged(care: float) -> float:
-        found = [agreement(answers_of("x", 270, care, seed)).annotators[0] for seed in range(40)]
+        found = [judge_annotators(answers_of("x", 270, care, seed))[0] for seed in range(40)]
         return float(np.mean([annotator.at_random for annotator in found]))
 
     assert share_flagged(0.0) > 0.85
@@ -91,7 +87,7 @@ def test_share_of_random_annotators_that_pass_and_careful_ones_that_are_flagged(
 
 
 def test_few_answers_are_not_judged():
-    (found,) = agreement(answers_of("new", 20, 0.0, 0)).annotators
+    (found,) = judge_annotators(answers_of("new", 20, 0.0, 0))
     assert found.chance is None
     assert not found.at_random
     assert "too few" in str(found)
