@@ -8,6 +8,8 @@ from typing import Any
 from rec_rl.errors import ConfigError, DatasetError
 from tuning.journal import write_whole
 
+BEST = "best.json"
+
 
 def write_best(path: Path, target: str, settings: Mapping[str, Any], record: str) -> None:
     """Writes ``settings`` of ``target``, and where the record of the sweep lies beside it."""

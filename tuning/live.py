@@ -22,15 +22,15 @@ def trial_table(entries: list[TrialEntry], metric: str, mode: str) -> Table:
     running = [entry for entry in entries if entry.state == RUNNING]
     others = ranked([entry for entry in entries if entry.state != RUNNING], metric, mode)
     rows = [*running, *others][:MOST_ROWS]
-    names = list(dict.fromkeys(name for entry in rows for name in entry.drawn))
     table = Table(title=f"{len(others)} of {len(entries)} trials done", title_justify="left")
-    for column in ("trial", "state", "step", metric, *names):
-        table.add_column(column, justify="left" if column == "state" else "right")
+    for column in ("trial", "state", "step", metric):
+        table.add_column(column, justify="left" if column == "state" else "right", no_wrap=True)
+    table.add_column("settings", overflow="ellipsis", no_wrap=True)
     for entry in rows:
         step = f"{entry.reports[-1]['step']:,.0f}" if entry.reports else "-"
         value = entry.last(metric)
-        drawn = [_text(entry.drawn.get(name, "-")) for name in names]
-        table.add_row(str(entry.number), entry.state, step, "-" if value is None else f"{value:.4f}", *drawn)
+        drawn = ", ".join(f"{name} {_text(value)}" for name, value in entry.drawn.items())
+        table.add_row(str(entry.number), entry.state, step, "-" if value is None else f"{value:.4f}", drawn)
     return table
 
 

@@ -21,7 +21,7 @@ from ray.tune.search import BasicVariantGenerator
 
 from rec_rl.errors import ConfigError, RecRLError, check_name
 from tuning.journal import FAILED, FINISHED, RUNNING, STOPPED, Journal, TrialEntry
-from tuning.search_spaces import Choice, Domain, LogUniform, SearchSpace
+from tuning.search_spaces import Choice, Domain, LogUniform, SearchSpace, Uniform
 
 Trial = Callable[[dict[str, Any], Path], Iterator[dict[str, float]]]
 """trial(settings, folder) -> reports with a "step" and every metric; picklable. Before each report it keeps
@@ -127,7 +127,8 @@ def run_sweep(
             storage_path=str(journal.folder.absolute()),
             callbacks=[keeper],
             failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+            # pbt copies from checkpoints that their owner no longer needs
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=None if config.scheduler == "pbt" else 2),
             verbose=0,
         ),
     )
@@ -210,11 +211,11 @@ class _Keeper(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Mapping[str, Any], **info: Any
     ) -> None:
-        """A report is entered, with what it was drawn from: pbt changes that."""
+        """A report is entered, with the settings that it is of."""
         if _REPLAYED in result:
             return
         entry = self._entry(trial)
-        entry.drawn = dict(trial.config)
+        entry.drawn = dict(result["config"])  # pbt may have changed the trial's own by now
         entry.tell({name: float(result[name]) for name in ("step", *self._config.metrics)})
         if result.get("done"):  # the scheduler says so; one that ends by itself says it without a report
             entry.state = STOPPED if result["step"] < self._config.max_steps else FINISHED
@@ -240,9 +241,8 @@ class _Keeper(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """It failed more often than it may."""
-        entry, error = self._entry(trial), trial.get_error()
-        cause = getattr(error, "cause", None) or error
-        entry.state, entry.error = FAILED, f"{type(cause).__name__}: {cause}".splitlines()[0]
+        entry = self._entry(trial)
+        entry.state, entry.error = FAILED, str(trial.get_error()).strip().splitlines()[-1]
         self._keep(entry)
 
     def _entry(self, trial: Any) -> TrialEntry:
@@ -294,5 +294,12 @@ def _scheduler(config: SweepConfig, space: SearchSpace) -> Any:
                 name: domain.encoded if isinstance(domain, Choice) else _tune_domain(domain)
                 for name, domain in domains.items()
             },
+            custom_explore_fn=partial(_within, domains=domains),
         )
     return FIFOScheduler()
+
+
+def _within(drawn: dict[str, Any], domains: dict[str, Domain]) -> dict[str, Any]:
+    """Settings that pbt multiplied, brought back into their ranges."""
+    ranges = {name: domain for name, domain in domains.items() if isinstance(domain, Uniform)}
+    return drawn | {name: min(max(drawn[name], range_.low), range_.high) for name, range_ in ranges.items()}

@@ -12,7 +12,6 @@ from rec_rl.commands.options import (
     chosen_weights,
     command_line,
     one_thread_per_process,
-    print_json,
     print_record,
 )
 
@@ -56,6 +55,7 @@ def tune(
     from rec_rl.experiments import sweep
     from rec_rl.experiments.sweep_targets import SweepTarget
     from rec_rl.progress import progress
+    from tuning.best import BEST
     from tuning.live import live_table
     from tuning.tuner import SweepConfig
 
@@ -83,7 +83,7 @@ def tune(
     )
     folder = (storage or Path("runs") / f"tune-{target}").absolute()
     with live_table(metric, config.mode) as show, progress() as shown:
-        found = sweep.tune(
+        record = sweep.tune(
             aim,
             config,
             folder,
@@ -93,8 +93,6 @@ def tune(
             on_judged=lambda done, total: shown.update("fresh seeds", done, total),
             command=command_line(),
         )
-    if as_json:
-        print_json(found.record.to_dict())
-        return
-    print_record(found.record.to_dict(), False)
-    print(f"rec-rl train {target} --config {found.best}")
+    print_record(record.to_dict(), as_json)
+    if not as_json:
+        print(f"the best settings: {folder / BEST}")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,19 @@ def start_ray(address: str | None = None, num_cpus: int | None = None) -> None:
     """Joins the cluster at ``address``, the one of the job it runs in, or starts one on this machine."""
     if ray.is_initialized():
         return
+    ray._private.worker.print_to_stdstream = _tell  # stdout is for results
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # trials are the work, not a background task
     joins = address or os.environ.get("RAY_ADDRESS")
     local = {} if joins else {"num_cpus": num_cpus, "include_dashboard": False}
     ray.init(address=joins, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local)
     logging.getLogger("ray").setLevel(logging.ERROR)
+
+
+def _tell(data: Mapping[str, Any], ignore_prefix: bool) -> None:
+    """The first sentence of what Ray's processes have to say, on stderr; Ray prints all of it on stdout."""
+    for message in data["lines"]:
+        print(f"ray: {str(message).strip().split('. ')[0]}", file=sys.stderr)
 
 
 def trial_key(spec: Mapping[str, Any]) -> str:

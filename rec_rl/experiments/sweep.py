@@ -1,6 +1,7 @@
 """Tunes a target, judges the best settings on fresh seeds, and leaves them as a file that runs take."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -17,7 +18,7 @@ from rec_rl.experiments.runner import Event, run_trials, start_ray
 from rec_rl.experiments.sweep_targets import SweepTarget, run_trial
 from rec_rl.report.figures import save
 from rec_rl.report.parallel_coordinates import parallel_coordinates
-from tuning.best import write_best
+from tuning.best import BEST, write_best
 from tuning.journal import FINISHED, Journal, TrialEntry
 from tuning.tuner import SweepConfig, run_sweep
 
@@ -29,16 +30,12 @@ OnChange = Callable[[list[TrialEntry]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepResult:
-    """What a sweep found.
+class Judged:
+    """Settings that were among the best of a sweep, and what they reach."""
 
-    Attributes:
-        record: Arms are the judged settings, best first.
-        best: File that ``rec-rl train --config`` takes.
-    """
-
-    record: RunRecord
-    best: Path
+    name: str
+    settings: dict[str, Any]
+    estimate: Estimate
 
 
 def tune(
@@ -51,10 +48,11 @@ def tune(
     on_change: OnChange,
     on_judged: Callable[[int, int], None],
     command: str,
-) -> SweepResult:
+) -> RunRecord:
     """Searches, then trains the NUM_JUDGED best settings anew on ``num_seeds`` fresh seeds.
 
-    The best is the one with the best mean over those seeds, so that it is not the luckiest draw.
+    The best is the one with the best mean over those seeds, so that it is not the luckiest draw. Leaves
+    best.json, record.json, trials.csv and a figure in ``storage``.
 
     Args:
         target: What is tuned.
@@ -74,51 +72,43 @@ def tune(
     journal = Journal(storage, to_plain(asked), resume=resume)
     start_ray()
     entries = run_sweep(partial(run_trial, target), target.space, config, journal, on_change)
-    first = ([e for e in entries if e.state == FINISHED] or [e for e in entries if e.reports])[:NUM_JUDGED]
-    leading = [target.space.decode(entry.drawn) for entry in first]
-    names = [f"trial {entry.number}" for entry in first]
-    if num_seeds:
-        values = _judge(target, config, leading, num_seeds, storage / "judged", on_judged)
-        estimates = [mean_interval(row, seeds=True) for row in values]
-    else:
-        lone = [entry.reports[-1][config.metric] for entry in first]
-        estimates = [Estimate(value=value, low=float("nan"), high=float("nan"), n=1) for value in lone]
-    sign = -1 if config.mode == "max" else 1
-    order = sorted(range(len(leading)), key=lambda i: sign * estimates[i].value)
-    winner = order[0]
+    judged = _judge(target, config, entries, num_seeds, storage / "judged", on_judged)
+    best = judged[0]
     record = RunRecord(
         command=command,
         seeds=[FIRST_FRESH_SEED + i for i in range(num_seeds)] or [target.seed],
         data_hash=data_hash,
         config={**asked, "space": {k: asdict(v) for k, v in target.space.domains().items()}},
-        metrics={config.metric: estimates[winner]},
-        arms={names[i]: {config.metric: estimates[i]} for i in order},
+        metrics={config.metric: best.estimate},
+        arms={one.name: {config.metric: one.estimate} for one in judged},
         seconds=time.monotonic() - started,
-        notes=_notes(entries, leading[winner], names[winner], num_seeds),
+        notes=_notes(entries, best, num_seeds),
     )
     record.save(storage / "record.json")
     _write_trials(entries, config.metric, storage)
-    best = storage / "best.json"
-    write_best(best, target.name, to_plain(leading[winner]), "record.json")
-    return SweepResult(record=record, best=best)
+    write_best(storage / BEST, target.name, to_plain(best.settings), "record.json")
+    return record
 
 
 def _judge(
     target: SweepTarget,
     config: SweepConfig,
-    leading: list[dict[str, Any]],
+    entries: list[TrialEntry],
     num_seeds: int,
     store: Path,
     on_judged: Callable[[int, int], None],
-) -> list[list[float]]:
-    """Last values of the metric, by settings and fresh seed."""
+) -> list[Judged]:
+    """The leading settings, best first, by their mean over fresh seeds or by the sweep's own word."""
+    leading = [e for e in entries if e.state == FINISHED] or [e for e in entries if e.reports]
+    chosen = {f"trial {e.number}": target.space.decode(e.drawn) for e in leading[:NUM_JUDGED]}
+    own = {f"trial {e.number}": _point(e.reports[-1][config.metric]) for e in leading[:NUM_JUDGED]}
     specs = {
-        f"{i}#{seed}": {
+        f"{name}#{seed}": {
             "target": asdict(replace(target, seed=FIRST_FRESH_SEED + seed)),
             "settings": settings,
             "metric": config.metric,
         }
-        for i, settings in enumerate(leading)
+        for name, settings in chosen.items()
         for seed in range(num_seeds)
     }
     done: set[str] = set()
@@ -131,7 +121,17 @@ def _judge(
     found = run_trials(
         judge_trial, specs, store=store, on_event=count, max_concurrent=config.max_concurrent or None
     )
-    return [[found[f"{i}#{seed}"]["value"] for seed in range(num_seeds)] for i in range(len(leading))]
+
+    def estimate(name: str) -> Estimate:
+        values = [found[f"{name}#{seed}"]["value"] for seed in range(num_seeds)]
+        return mean_interval(values, seeds=True) if values else own[name]
+
+    judged = [Judged(name=name, settings=chosen[name], estimate=estimate(name)) for name in chosen]
+    return sorted(judged, key=lambda one: one.estimate.value, reverse=config.mode == "max")
+
+
+def _point(value: float) -> Estimate:
+    return Estimate(value=value, low=float("nan"), high=float("nan"), n=1)
 
 
 def judge_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
@@ -142,13 +142,13 @@ def judge_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
     yield {"result": {"value": report[spec["metric"]]}}
 
 
-def _notes(entries: list[TrialEntry], best: dict[str, Any], name: str, num_seeds: int) -> list[str]:
-    by_state = pd.Series([entry.state for entry in entries]).value_counts()
+def _notes(entries: list[TrialEntry], best: Judged, num_seeds: int) -> list[str]:
+    by_state = Counter(entry.state for entry in entries)
     counts = ", ".join(f"{count} {state}" for state, count in by_state.items())
     judged = f"the best of {NUM_JUDGED} on {num_seeds} fresh seeds" if num_seeds else "the sweep's own best"
-    settings = ", ".join(f"{key} {value}" for key, value in to_plain(best).items())
+    settings = ", ".join(f"{key} {value}" for key, value in to_plain(best.settings).items())
     failures = [f"trial {entry.number} failed: {entry.error}" for entry in entries if entry.error]
-    return [f"{len(entries)} trials: {counts}", f"{name} is {judged}: {settings}", *failures]
+    return [f"{len(entries)} trials: {counts}", f"{best.name} is {judged}: {settings}", *failures]
 
 
 def _write_trials(entries: list[TrialEntry], metric: str, storage: Path) -> None:

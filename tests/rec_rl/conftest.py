@@ -19,6 +19,8 @@ def write_artefact(folder: Path, description: dict[str, Any], graph: Any, items:
     onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9), folder / f"{name}.onnx")
     np.savez(folder / ITEMS, **items)
     description |= {"format": FORMAT, "what": "made by hand", "graphs": {name: {"file": f"{name}.onnx"}}}
+    description |= {"source": {"data_hash": None}}
+    description["items"]["count"] = len(items["ids"])
     description["sha256"] = {path.name: file_hash(path) for path in folder.iterdir()}
     (folder / DESCRIPTION).write_text(json.dumps(description))
     return folder

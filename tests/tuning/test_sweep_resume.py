@@ -104,3 +104,4 @@ def test_pbt_gives_the_worst_what_the_best_has(tmp_path: Path):
     ran = {line.split()[0] for line in (tmp_path / "steps.txt").read_text().splitlines()}
     assert len(ran) > 4  # settings changed in mid-trial
     assert {f"{trial['drawn']['x']:.6f}" for trial in found} <= ran
+    assert all(0 <= trial["drawn"]["x"] <= 1 for trial in found)

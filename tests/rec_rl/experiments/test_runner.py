@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from rec_rl.errors import RecRLError
-from rec_rl.experiments.runner import run_trials, trial_key
+from rec_rl.experiments.runner import _tell, run_trials, trial_key
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -40,3 +41,10 @@ def test_a_failing_trial_is_named(tmp_path: Path):
 def test_a_key_changes_with_anything():
     assert trial_key({"a": 1, "b": (1, 2)}) == trial_key({"b": [1, 2], "a": 1})
     assert trial_key({"a": 1}) != trial_key({"a": 2})
+
+
+def test_what_ray_says_stays_off_stdout(capsys: pytest.CaptureFixture[str]):
+    assert callable(ray._private.worker.print_to_stdstream)  # what `start_ray` replaces
+    _tell({"lines": ["A worker died. To troubleshoot the problem, read on."], "is_err": False}, False)
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "ray: A worker died\n")
