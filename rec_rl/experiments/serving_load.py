@@ -28,6 +28,7 @@ from rec_rl.runtime import Recommender
 HOST = "127.0.0.1"
 START_SECONDS, STOP_SECONDS, ANSWER_SECONDS = 300.0, 60.0, 30.0
 NUM_BODIES = 256
+JSON = {"Content-Type": "application/json"}
 STEADY, KILLED = "steady", "a replica killed"
 MOST_FAILED, MOST_SECONDS_TO_RECOVER = 0.01, 60.0
 
@@ -95,7 +96,7 @@ def measure_serving(folder: Path, load: Load, *, progress: Progress, command: st
     return RunRecord(
         command=command,
         seeds=[0],
-        data_hash=str(description["source"]["data_hash"]),
+        data_hash=description["source"]["data_hash"] or "",
         config={**asdict(load), "artefact": description["what"], "items": description["items"]["count"]},
         arms=arms,
         missed=_missed(arms),
@@ -169,7 +170,7 @@ def _ask(port: int, bodies: Sequence[bytes], deadline: float, found: list[tuple[
     asked = 0
     while (sent := time.monotonic()) < deadline:
         try:
-            connection.request("POST", "/recommend", bodies[asked % len(bodies)])
+            connection.request("POST", "/recommend", bodies[asked % len(bodies)], JSON)
             answer = connection.getresponse()
             answer.read()
             status = answer.status
@@ -201,8 +202,14 @@ def _while_killing(load: Load, bodies: Sequence[bytes], replicas: set[int]) -> d
 
 
 def _metrics(answers: Answers) -> dict[str, Estimate]:
-    """Rate, quantiles of the time of an answer, and the share of questions that failed."""
+    """Rate, quantiles of the time of an answer, and the share of questions that failed.
+
+    Raises:
+        RecRLError: If none was answered.
+    """
     good = answers.status == http.HTTPStatus.OK
+    if not good.any():
+        raise RecRLError(f"no question was answered, the last status was {answers.status[-1]}")
     done = answers.sent + answers.took
     windows = np.bincount((done[good] - answers.sent.min()).astype(np.int64))[1:-1]
     milliseconds = 1e3 * answers.took[good]

@@ -122,7 +122,7 @@ class RewardHead(nn.Module):
 
     def _outputs(self, features: Tensor) -> tuple[Tensor, Tensor]:
         outputs = self.output(features)
-        quantiles = outputs[:, 2:].view(len(features), 2, self.num_quantiles)
+        quantiles = outputs[:, 2:].view(-1, 2, self.num_quantiles)
         return outputs[:, :2], non_crossing_quantiles(quantiles)
 
     def _explanatory(self, states: Tensor, features: Tensor) -> Tensor:

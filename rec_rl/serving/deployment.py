@@ -2,7 +2,7 @@
 
 import os
 import time
-import urllib.request
+from http.client import HTTPConnection
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -15,6 +15,7 @@ from ray.util.metrics import Histogram
 from rec_rl.runtime import FeatureError, Query, Recommendation, Recommender
 from rec_rl.runtime.features import MOST_ASKED
 
+HOST = "127.0.0.1"
 MAX_BATCH, BATCH_WAIT_SECONDS = 32, 0.002
 OWN_METRICS = ("ray_serve_", "ray_rec_rl_")
 """Prefixes of the metrics that ``/metrics`` passes on."""
@@ -48,18 +49,26 @@ def _refusal(complaints: list[tuple[list[Any], str]]) -> JSONResponse:
     return JSONResponse({"detail": [{"loc": loc, "msg": message} for loc, message in complaints]}, 422)
 
 
-@serve.ingress(app)
+def own_metrics(exported: str) -> str:
+    """Samples of OWN_METRICS and the comments about them, of a text in Prometheus's format."""
+    lines = exported.splitlines(keepends=True)
+    return "".join(
+        line for line in lines if line.removeprefix("# HELP ").removeprefix("# TYPE ").startswith(OWN_METRICS)
+    )
+
+
+@serve.ingress(app)  # copies the app, with what is defined above this line
 class RecommendationServer:
     """Holds an artefact and answers for it.
 
     Args:
         folder: Of the artefact.
-        metrics_url: Where Ray exports what all replicas count.
+        metrics_port: Of this machine, where Ray exports what all replicas count.
     """
 
-    def __init__(self, folder: str, metrics_url: str) -> None:
+    def __init__(self, folder: str, metrics_port: int) -> None:
         self._recommender = Recommender(folder)
-        self._metrics_url = metrics_url
+        self._metrics_port = metrics_port
         self._batch_sizes = Histogram(
             "rec_rl_batch_size", "Questions answered together", boundaries=[1, 2, 4, 8, 16, MAX_BATCH]
         )
@@ -78,9 +87,11 @@ class RecommendationServer:
     @app.get("/metrics")
     def metrics(self) -> PlainTextResponse:
         """What all replicas count, in Prometheus's text format."""
-        with urllib.request.urlopen(self._metrics_url, timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
-        return PlainTextResponse("\n".join(line for line in lines if _is_own(line)) + "\n")
+        exporter = HTTPConnection(HOST, self._metrics_port, timeout=5)
+        exporter.request("GET", "/metrics")
+        exported = exporter.getresponse().read().decode()
+        exporter.close()
+        return PlainTextResponse(own_metrics(exported))
 
     @app.post("/recommend")
     async def recommend(self, question: Question) -> dict[str, Any]:
@@ -98,9 +109,3 @@ class RecommendationServer:
         self._batch_sizes.observe(len(queries))
         self._batch_seconds.observe(time.perf_counter() - started)
         return answers
-
-
-def _is_own(line: str) -> bool:
-    """Whether a line of Prometheus's format, a sample or a comment about one, is of OWN_METRICS."""
-    name = line.split(" ")[2] if line.startswith("# ") else line
-    return name.startswith(OWN_METRICS)

@@ -11,9 +11,7 @@ from ray import serve
 from rec_rl.errors import ConfigError
 from rec_rl.experiments.runner import start_ray
 from rec_rl.runtime import Recommender
-from rec_rl.serving.deployment import RecommendationServer
-
-HOST = "127.0.0.1"
+from rec_rl.serving.deployment import HOST, RecommendationServer
 
 
 @contextmanager
@@ -35,8 +33,6 @@ def served(folder: Path, *, port: int, replicas: int) -> Iterator[str]:
     _check_port(port)
     start_ray(num_cpus=replicas)
     try:
-        node = ray.nodes()[0]
-        metrics_url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
         serve.start(http_options={"host": HOST, "port": port})
         deployment = serve.deployment(
             num_replicas=replicas,
@@ -44,7 +40,7 @@ def served(folder: Path, *, port: int, replicas: int) -> Iterator[str]:
             health_check_period_s=2.0,  # how soon a dead replica is replaced
             health_check_timeout_s=10.0,
         )(RecommendationServer)
-        serve.run(deployment.bind(str(folder.absolute()), metrics_url), name="rec_rl")
+        serve.run(deployment.bind(str(folder.absolute()), ray.nodes()[0]["MetricsExportPort"]), name="rec_rl")
         yield f"http://{HOST}:{port}"
     finally:
         serve.shutdown()

@@ -10,14 +10,25 @@ import torch
 from rec_rl.algorithms.noise_advantage import NoiseAdvantagePolicy
 from rec_rl.checkpoint import save_state
 from rec_rl.data.behaviour import LinearBehaviour
+from rec_rl.data.transitions import UserTransitions
 from rec_rl.errors import CheckpointError, ConfigError, DatasetError, RecRLError
 from rec_rl.experiments.ctr_run import CTRRunSpec, run_ctr
 from rec_rl.experiments.ctr_training import CTRConfig
+from rec_rl.experiments.single_run import run_training
+from rec_rl.experiments.training import TrainingSpec, build_algorithm, greedy_policy, last_checkpoint
 from rec_rl.export import artefact as exporting
 from rec_rl.export.artefact import export_run
 from rec_rl.export.contents import rows_around
 from rec_rl.export.graphs import GraphSpec, write_graph
+from rec_rl.rewards import AnchoredConfig, fit_mental_reward
+from rec_rl.rewards.bradley_terry import (
+    BradleyTerryConfig,
+    BradleyTerryNetwork,
+    BradleyTerryRecord,
+    BradleyTerryReward,
+)
 from rec_rl.runtime import Recommender
+from rec_rl.runtime.artefact import Artefact
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
@@ -219,3 +230,68 @@ def test_a_click_model_and_its_reward_are_exported(ctr_log: Path, tmp_path: Path
         file.write("9999,1,1,9999,1\n")
     with pytest.raises(DatasetError, match=r"must be the log that .* was trained on"):
         export_run(tmp_path / "run", tmp_path / "again")
+
+
+@pytest.mark.slow
+def test_rewards_are_exported_alone(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    states = rng.normal(3, 2, (400, 5)).astype(np.float32)
+    transitions = UserTransitions(
+        states=states,
+        actions=rng.integers(0, 2, 400),
+        next_states=np.roll(states, -1, axis=0),
+        terminated=np.zeros(400, np.bool_),
+        truncated=np.zeros(400, np.bool_),
+        users=np.repeat(np.arange(40), 10),
+    )
+    config = AnchoredConfig(hidden_sizes=(8,), steps=3, head_steps=3, batch_size=32)
+    model = fit_mental_reward(transitions, config)
+    model.save(tmp_path / "mental")
+    description = export_run(tmp_path / "mental", tmp_path / "mental out")
+    assert description["kind"] == "reward"
+    graph = Artefact.load(tmp_path / "mental out").graph("reward")
+    np.testing.assert_allclose(graph.run({"states": states}), model.reward(states), rtol=1e-5, atol=1e-5)
+    with pytest.raises(ConfigError, match="has no items to recommend"):
+        Recommender(tmp_path / "mental out")
+
+    network = BradleyTerryNetwork(5, 2, (8,))
+    network.center.fill_(3)
+    config_of_pairs = BradleyTerryConfig(hidden_sizes=(8,))
+    record = BradleyTerryRecord(
+        config=config_of_pairs, seed=0, num_pairs=1, num_missing=0, data_hash="", loss=(), accuracy=()
+    )
+    reward = BradleyTerryReward(network, record)
+    reward.save(tmp_path / "pairs")
+    export_run(tmp_path / "pairs", tmp_path / "pairs out")
+    graph = Artefact.load(tmp_path / "pairs out").graph("reward")
+    actions = rng.normal(size=(400, 2)).astype(np.float32)
+    found = graph.run({"states": states, "actions": actions})
+    np.testing.assert_allclose(found, reward(states, actions), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+def test_a_policy_of_virtual_taobao_is_exported_from_its_run(
+    algorithm: str, tmp_path: Path, ray_session: None
+):
+    spec = TrainingSpec(
+        algorithm=algorithm,
+        settings={"hidden_sizes": (8, 8)},
+        evaluation_episodes=128,
+        final_episodes=128,
+        steps=2_100 if algorithm == "ppo" else 600,
+        evaluate_every=10_000,
+    )
+    run_training(spec, tmp_path / "run", resume=False, command="test")
+    description = export_run(tmp_path / "run", tmp_path / "out")
+    assert description["items"] is None
+    assert "| ectr |" in (tmp_path / "out/MODEL_CARD.md").read_text()
+    states = np.random.default_rng(1).integers(0, 2, (7, 91)).astype(np.float32)
+    built = build_algorithm(spec)
+    try:
+        built.load_checkpoint(str(last_checkpoint(tmp_path / "run/checkpoints")))
+        expected = greedy_policy(built.policy_module())(states)
+    finally:
+        built.stop()
+    found = Artefact.load(tmp_path / "out").graph("policy").run({"states": states})
+    np.testing.assert_allclose(found, np.clip(expected, -1, 1), atol=1e-5)

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from rec_rl.experiments.serving_load import Answers, _metrics
 from rec_rl.runtime import FeatureError
-from rec_rl.serving.deployment import Question, _is_own, app
+from rec_rl.serving.deployment import Question, app, own_metrics
 
 pytest.importorskip("onnxruntime")
 
@@ -50,9 +50,9 @@ ray_serve_num_requests{a="b"} 1
 # TYPE ray_rec_rl_batch_size histogram
 ray_rec_rl_batch_size_count 3
 # HELP ray_node_mem_used y
-ray_node_mem_used 4"""
-    kept = [line for line in text.splitlines() if _is_own(line)]
-    assert kept == text.splitlines()[:4]
+ray_node_mem_used 4
+# EOF"""
+    assert own_metrics(text).splitlines() == text.splitlines()[:4]
 
 
 def test_answers_become_a_rate_quantiles_and_a_share_of_failures():

@@ -1,5 +1,6 @@
 import http.client
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from rec_rl.experiments.serving_load import HOST, KILLED, STEADY, Load, measure_serving, server_process
 from rec_rl.progress import progress
 from rec_rl.runtime import Recommender
+from rec_rl.serving.deployment import own_metrics
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +24,8 @@ def artefact(policy_artefact: Callable[..., Path]) -> Path:
 
 def ask(port: int, method: str, path: str, body: Any = None) -> tuple[int, str]:
     connection = http.client.HTTPConnection(HOST, port, timeout=30)
-    connection.request(method, path, None if body is None else json.dumps(body))
+    text = None if body is None else json.dumps(body)
+    connection.request(method, path, text, {"Content-Type": "application/json"})
     answer = connection.getresponse()
     return answer.status, answer.read().decode()
 
@@ -42,9 +45,13 @@ def test_a_served_artefact_answers_as_the_runtime_and_names_wrong_fields(artefac
         ):
             status, text = ask(load.port, "POST", "/recommend", wrong)
             assert (status, json.loads(text)["detail"][0]["loc"]) == (422, field)
-        status, text = ask(load.port, "GET", "/metrics")
-        assert status == 200
-        assert all("ray_serve_" in line or "ray_rec_rl_" in line for line in text.strip().splitlines())
+        deadline = time.monotonic() + 60  # replicas report every few seconds
+        while "ray_rec_rl_batch_size_count" not in text:
+            assert time.monotonic() < deadline
+            time.sleep(1)
+            status, text = ask(load.port, "GET", "/metrics")
+            assert status == 200
+        assert text == own_metrics(text)
 
 
 def test_a_killed_replica_is_replaced_under_load(artefact: Path):
