@@ -70,7 +70,7 @@ def run_study(*, num_worlds: int, quick: bool, folder: Path, progress: Progress,
     Searches are timed one at a time; worlds run on all cores.
 
     Args:
-        num_worlds: Session worlds, over which the intervals of lost value are.
+        num_worlds: Session worlds, over which the intervals of the change are.
         quick: The form of the study at 10,000 items.
         folder: Keeps finished trials.
         progress: Where progress is shown.
@@ -106,7 +106,7 @@ def run_study(*, num_worlds: int, quick: bool, folder: Path, progress: Progress,
         for name, by_index in found.items()
         for index, metrics in by_index.items()
     }
-    arms |= lost_values(values)
+    arms |= changes(values)
     return RunRecord(
         command=command,
         seeds=list(range(num_worlds)),
@@ -120,7 +120,7 @@ def run_study(*, num_worlds: int, quick: bool, folder: Path, progress: Progress,
             f"user has seen the {NUM_SEEN} best of them. 'leaked' counts masked items that came back.",
             f"Item vectors scatter around {NUM_TOPICS:,} topics and differ in length, as learned ones do; "
             "queries are drawn alike.",
-            "Lost value: mean level of a session over test users, with items of a catalogue less without "
+            "Change: mean level of a session over test users, with items of a catalogue less without "
             "one, in the same lives; the catalogue is drawn like what is served. Intervals are over "
             "worlds. 'served': the item nearest to the action with its serving noise. 'mean': the item "
             "nearest to the policy's mean, and the noise on top, which is what a log can judge.",
@@ -230,7 +230,7 @@ def _leaked(
     return int(forbidden.sum())
 
 
-def lost_values(values: list[dict[str, Any]]) -> dict[str, dict[str, Estimate]]:
+def changes(values: list[dict[str, Any]]) -> dict[str, dict[str, Estimate]]:
     """Mean over worlds of each arm's level less that without a catalogue, by policy, catalogue and way.
 
     Args:
@@ -238,7 +238,7 @@ def lost_values(values: list[dict[str, Any]]) -> dict[str, dict[str, Estimate]]:
     """
     return {
         arm: {
-            f"{task}_loss": mean_interval(
+            f"{task}_change": mean_interval(
                 [value["levels"][arm][task] - value["levels"][value["free"][arm]][task] for value in values],
                 seeds=True,
             )
@@ -266,7 +266,7 @@ def _missed(arms: Mapping[str, Mapping[str, Estimate]], quick: bool) -> list[dic
 def _quantile(values: list[float], level: float) -> Estimate:
     sample = np.array(values)
     return bootstrap_interval(
-        lambda rows: float(np.quantile(sample[rows], level)), len(sample), np.random.default_rng(0)
+        lambda rows: float(np.quantile(sample[rows], level)), len(sample), np.random.default_rng(0), draws=200
     )
 
 

@@ -45,7 +45,7 @@ def loss_figure(record: RunRecord) -> Figure:
     figure, panels = plt.subplots(1, len(TASKS), figsize=(12, 4), layout="constrained")
     for task, axes in zip(TASKS, panels, strict=True):
         for i, (policy, way) in enumerate(((LOGGING, SERVED), (CLOSED_FORM, SERVED), (CLOSED_FORM, MEAN))):
-            found = [record.arms[f"{policy}, {size:,} items, {way}"][f"{task}_loss"] for size in sizes]
+            found = [record.arms[f"{policy}, {size:,} items, {way}"][f"{task}_change"] for size in sizes]
             axes.errorbar(
                 sizes,
                 [e.value for e in found],

@@ -37,7 +37,7 @@ def retrieval(
             "p99_ms",
             "batch_p50_ms",
             "build_seconds",
-            *(f"{t}_loss" for t in TASKS),
+            *(f"{t}_change" for t in TASKS),
         ),
         figures={"latency": latency_figure(record), "lost-value": loss_figure(record)},
         as_json=as_json,
