@@ -12,6 +12,7 @@ from rec_rl.data.sessions import SessionLog
 MOST_LANES = 3
 """Signals that the timeline draws."""
 
+LEAST_HEIGHT = 0.15
 _FIRST_DATE = 175_000.0  # hours since 1970: times below are counted from some other origin
 _VECTOR_BARS = 8
 
@@ -72,9 +73,14 @@ class SessionCards:
         }
 
     def _lane(self, name: str, rows: slice) -> list[float | None]:
-        """A signal of a session's requests, 0 to 1 over the log's range; None where not observed."""
+        """A signal of a session's requests, 0 to 1 over the log's range; None where not observed.
+
+        Only a flag that is not set is 0: the least of any other signal can still be seen.
+        """
         low, high = self._ranges[name]
-        heights = ((self._signals[name][rows] - low) / (high - low)).clip(0, 1)
+        least = 0.0 if (low, high) == (0.0, 1.0) else LEAST_HEIGHT
+        scaled = ((self._signals[name][rows] - low) / (high - low)).clip(0, 1)
+        heights = least + (1 - least) * scaled
         return [None if np.isnan(height) else float(height) for height in heights]
 
     def _when(self, hours: float) -> str:

@@ -30,7 +30,7 @@ def labels(
             "correlation_at_108",
             "correlation_at_last",
             "share_of_ties",
-            "requests_a_pair",
+            "requests_to_target",
         ),
         figures={"correlation-by-labels": labels_figure(curves, BLOCK)},
         as_json=as_json,

@@ -1,11 +1,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from rec_rl.cli import app
 from rec_rl.data.catalogue import load_log as load_interactions
 from rec_rl.data.converted_logs import TEST, load_items, load_users
 from rec_rl.data.session_files import load_log
@@ -103,6 +106,19 @@ def test_preview_shows_the_first_rows_and_writes_nothing(spec: ConversionSpec):
     assert rows[0]["title"] == f"Item {rows[0]['item'][1:]}"
     assert seen["sessions"] == json.loads(json.dumps(seen))["sessions"] > 30
     assert sorted(Path(spec.log).parent.iterdir()) == [Path(spec.log)]
+
+
+def test_command_line_shows_converts_and_says_what_is_missing(spec: ConversionSpec, tmp_path: Path):
+    def run(*arguments: str) -> Any:
+        return CliRunner().invoke(app, ["data", "convert", spec.log, *arguments])
+
+    seen = run("--map", spec.mapping, "--item-dim", "4", "--dry-run")
+    assert seen.exit_code == 0
+    assert "dropped: 1: click is neither 0 nor 1 (first: row 6, hit: 'perhaps')" in seen.stdout
+    made = run("--map", spec.mapping, "--item-dim", "4", "--out", str(tmp_path / "out"), "--json")
+    assert json.loads(made.stdout)["config"]["requests"] == 1199
+    for arguments, missing in ((["--dry-run"], "needs --map"), (["--map", spec.mapping], "needs --out")):
+        assert missing in str(run(*arguments).exception)
 
 
 @pytest.mark.parametrize(("gap", "minutes"), [("90s", 1.5), ("30m", 30), ("2h", 120), ("1d", 1440)])
