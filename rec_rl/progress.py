@@ -4,18 +4,27 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TextIO
 
 SECONDS_BETWEEN_LINES = 10.0
+WARM_UP_SECONDS = 1.0
+"""What the first second brings was found done, as by a resumed run, or says little: no rate counts it."""
 
 
 @dataclass
 class _Task:
-    total: int
-    started: float
+    opened: float
+    printed: float
+    total: int = 0
     step: int = 0
-    printed: float = field(default_factory=time.monotonic)
+    timed_from: float = 0.0
+    untimed_steps: int = 0
+
+    def go_to(self, step: int, total: int, now: float) -> None:
+        self.step, self.total = step, total
+        if now - self.opened < WARM_UP_SECONDS:
+            self.timed_from, self.untimed_steps = now, step
 
 
 class Progress:
@@ -28,8 +37,8 @@ class Progress:
     def update(self, name: str, step: int, total: int, note: str = "") -> None:
         """Says that ``name`` has done ``step`` of ``total`` steps."""
         now = time.monotonic()
-        task = self._tasks.setdefault(name, _Task(total=total, started=now))
-        task.step, task.total = step, total
+        task = self._tasks.setdefault(name, _Task(opened=now, printed=now))
+        task.go_to(step, total, now)
         if step >= total or now - task.printed >= SECONDS_BETWEEN_LINES:
             task.printed = now
             self._stream.write(f"{name}: {self.describe(task, now)}{'  ' + note if note else ''}\n")
@@ -39,10 +48,10 @@ class Progress:
     def describe(task: _Task, now: float) -> str:
         """Steps done, time per step and time left, in words."""
         text = f"{task.step:,}/{task.total:,}"
-        elapsed = now - task.started
-        if not task.step or elapsed <= 0:
+        timed = task.step - task.untimed_steps
+        if timed <= 0:
             return text
-        per_step = elapsed / task.step
+        per_step = (now - task.timed_from) / timed
         left = per_step * (task.total - task.step)
         rate = f"{per_step * 1e3:.2f} ms/step" if per_step < 1 else f"{per_step:.1f} s/step"
         return f"{text}  {rate}  {format_seconds(left)} left"
@@ -61,8 +70,8 @@ class _LiveProgress(Progress):
 
     def update(self, name: str, step: int, total: int, note: str = "") -> None:
         now = time.monotonic()
-        task = self._tasks.setdefault(name, _Task(total=total, started=now))
-        task.step, task.total = step, total
+        task = self._tasks.setdefault(name, _Task(opened=now, printed=now))
+        task.go_to(step, total, now)
         if name not in self._ids:
             self._ids[name] = self.bars.add_task(name, total=total, text="")
         text = f"{self.describe(task, now)}  {note}"
