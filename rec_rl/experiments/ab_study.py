@@ -27,7 +27,6 @@ from rec_rl.experiments.click_study import (
     Models,
     Population,
     Scores,
-    control_weights,
     counted,
     fit_rewards,
     joint_hash,
@@ -35,7 +34,7 @@ from rec_rl.experiments.click_study import (
     run_seeds,
     train_scores,
 )
-from rec_rl.experiments.click_world_seed import KAPPA, RunSize, normalised
+from rec_rl.experiments.click_world_seed import KAPPA, RunSize, control_weights, normalised
 from rec_rl.experiments.records import RunRecord
 from rec_rl.experiments.runner import Event
 from rec_rl.experiments.served_week import CANDIDATES, serve
@@ -202,7 +201,7 @@ def _models(spec: Mapping[str, Any]) -> Models:
     models = yield from fit_rewards(population, CLICKS_ONLY, body=body)
     anchored = models["anchored"]
     weights = {method: normalised(model.reward(states)) for method, model in models.items()}
-    weights |= {PLAIN: plain_weight(population)} | control_weights(population, anchored)
+    weights |= {PLAIN: plain_weight(population)} | control_weights(anchored, population.train.states)
     scores = yield from train_scores(population, weights, body=body)
     lifts: dict[str, dict[str, Any]] = {}
     for truth in TRUTHS:

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from envs.click_world import ClickWorld, ClickWorldLog
 from rec_rl.data.hashing import content_hash
@@ -24,16 +22,14 @@ from rec_rl.experiments.click_world_seed import (
     Metrics,
     RunSize,
     click_metrics,
+    click_model,
     held_out_rows,
-    normalised,
 )
 from rec_rl.experiments.runner import Event, Trial, run_trials
-from rec_rl.losses.click import aligned_click_loss
 from rec_rl.progress import Progress
 from rec_rl.rewards import REWARD_METHODS, MentalRewardModel, fit_mental_reward
-from rec_rl.rewards.controls import ShuffledReward
 from rec_rl.rewards.mental_reward import calibrate_mental_reward
-from rec_rl.rewards.soft_q import BodyBuilder, SoftQConfig, evaluate, minimise, mlp_body
+from rec_rl.rewards.soft_q import BodyBuilder, evaluate
 
 QUICK = RunSize(num_users=200, steps=6, head_steps=4, click_steps=4)
 """Shows the form of a study; its numbers say nothing."""
@@ -124,16 +120,6 @@ def fit_rewards(
     return models
 
 
-def control_weights(population: Population, anchored: MentalRewardModel) -> dict[str, NDArray[np.float32]]:
-    """Dn of the controls on the training rows: dealt at random, the same everywhere, the click logit."""
-    states = population.train.states
-    return {
-        SHUFFLED: normalised(ShuffledReward(anchored.reward(states))(states)),
-        PLACEBO: np.ones(len(states), np.float32),
-        Q_DIFFERENCE: normalised(anchored.q(states)),
-    }
-
-
 def train_scores(
     population: Population,
     weights: Mapping[str, NDArray[np.float32]],
@@ -151,30 +137,17 @@ def train_scores(
     """
     scores = {}
     for arm, weight in weights.items():
-        scores[arm] = _click_scores(population, weight, kappa, body)
+        network = click_model(
+            population.train,
+            weight,
+            kappa=kappa,
+            steps=population.size.click_steps,
+            seed=population.seed,
+            body=body,
+        )
+        scores[arm] = evaluate(network, population.world.features)
         yield
     return scores
-
-
-def _click_scores(
-    population: Population, weight: NDArray[np.float32], kappa: float, body: BodyBuilder | None
-) -> NDArray[np.float32]:
-    train, config = population.train, SoftQConfig()
-    build = body or mlp_body(train.states, config.hidden_sizes)
-    states, clicks = torch.from_numpy(train.states), torch.from_numpy(train.actions)
-    difference = torch.from_numpy(weight)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(population.seed)
-        below, width = build()
-        network = nn.Sequential(below, nn.Linear(width, 1), nn.Flatten(0))
-        minimise(
-            network,
-            lambda i: aligned_click_loss(network(states[i]), clicks[i], difference[i], kappa).mean(),
-            num_rows=len(train),
-            steps=population.size.click_steps,
-            config=config,
-        )
-    return evaluate(network, population.world.features)
 
 
 def of_truth(row: Mapping[str, float], truth: str) -> dict[str, float]:

@@ -23,7 +23,7 @@ from rec_rl.rewards import REWARD_METHODS, MentalRewardModel, fit_mental_reward
 from rec_rl.rewards.controls import ShuffledReward
 from rec_rl.rewards.qr_iql import QRIQLNetwork
 from rec_rl.rewards.reward_head import coverage_error
-from rec_rl.rewards.soft_q import SoftQConfig, evaluate, minimise, mlp_body
+from rec_rl.rewards.soft_q import BodyBuilder, SoftQConfig, evaluate, minimise, mlp_body
 
 OnProgress = Callable[[int, int, str], None]
 Metrics = dict[str, dict[str, float]]
@@ -85,17 +85,11 @@ def run_seed(seed: int, size: RunSize, progress: Progress) -> tuple[Metrics, str
 
     rng = np.random.default_rng(seed)
     weights = _alignment_weights(models, train)
-    scores = {
-        arm: click_scores(
-            train,
-            weight,
-            test,
-            steps=size.click_steps,
-            seed=seed,
-            on_step=partial(progress.step, f"click {arm}"),
-        )
-        for arm, weight in weights.items()
-    }
+    scores = {}
+    for arm, weight in weights.items():
+        on_step = partial(progress.step, f"click {arm}")
+        network = click_model(train, weight, kappa=KAPPA, steps=size.click_steps, seed=seed, on_step=on_step)
+        scores[arm] = evaluate(network, test.states)
     for arm, values in click_metrics(scores, world, test, test_states, rng).items():
         metrics[arm] = metrics.get(arm, {}) | values
     for name in ("difference_correlation", "satisfaction_auc"):
@@ -172,10 +166,16 @@ def _alignment_weights(
     weights = {"ce": np.zeros(len(train), dtype=np.float32)}
     for method, model in models.items():
         weights[method] = normalised(model.reward(train.states))
-    weights["shuffled"] = normalised(ShuffledReward(models["anchored"].reward(train.states))(train.states))
-    weights["placebo"] = np.ones(len(train), dtype=np.float32)
-    weights["q_difference"] = normalised(models["anchored"].q(train.states))
-    return weights
+    return weights | control_weights(models["anchored"], train.states)
+
+
+def control_weights(model: MentalRewardModel, states: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """Dn of the controls on the training rows: dealt at random, the same everywhere, the click logit."""
+    return {
+        "shuffled": normalised(ShuffledReward(model.reward(states))(states)),
+        "placebo": np.ones(len(states), dtype=np.float32),
+        "q_difference": normalised(model.q(states)),
+    }
 
 
 def normalised(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -185,32 +185,44 @@ def normalised(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return weight
 
 
-def click_scores(
+def click_model(
     train: UserTransitions,
     weight: NDArray[np.float32],
-    test: UserTransitions,
     *,
+    kappa: float,
     steps: int,
     seed: int,
-    on_step: Callable[[], None],
-) -> NDArray[np.float32]:
-    """Click logits on the test rows of an MLP trained with the aligned loss, shape [n]."""
+    body: BodyBuilder | None = None,
+    on_step: Callable[[], None] = lambda: None,
+) -> nn.Module:
+    """A network from states to click logits, trained with the aligned loss.
+
+    Args:
+        train: Rows to learn from.
+        weight: Dn of these rows, shape [n]; zeros are the plain click model.
+        kappa: Weight of the mental reward.
+        steps: Gradient steps.
+        seed: Of the weights and the minibatches.
+        body: Below the output layer; the default MLP if None.
+        on_step: Called after every gradient step.
+    """
     config = SoftQConfig()
+    build = body or mlp_body(train.states, config.hidden_sizes)
     states, clicks = torch.from_numpy(train.states), torch.from_numpy(train.actions)
     difference = torch.from_numpy(weight)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body, width = mlp_body(train.states, config.hidden_sizes)()
-        network = nn.Sequential(body, nn.Linear(width, 1), nn.Flatten(0))
+        below, width = build()
+        network = nn.Sequential(below, nn.Linear(width, 1), nn.Flatten(0))
         minimise(
             network,
-            lambda i: aligned_click_loss(network(states[i]), clicks[i], difference[i], KAPPA).mean(),
+            lambda i: aligned_click_loss(network(states[i]), clicks[i], difference[i], kappa).mean(),
             num_rows=len(train),
             steps=steps,
             config=config,
             on_step=lambda *_: on_step(),
         )
-    return evaluate(network, test.states)
+    return network
 
 
 def click_metrics(

@@ -29,7 +29,6 @@ from rec_rl.experiments.click_study import (
     WITH_FEEDBACK,
     Models,
     Population,
-    control_weights,
     counted,
     fit_rewards,
     joint_hash,
@@ -39,7 +38,7 @@ from rec_rl.experiments.click_study import (
     seed_estimates,
     train_scores,
 )
-from rec_rl.experiments.click_world_seed import RunSize, normalised
+from rec_rl.experiments.click_world_seed import RunSize, control_weights, normalised
 from rec_rl.experiments.records import RunRecord
 from rec_rl.experiments.runner import Event
 from rec_rl.progress import Progress
@@ -215,7 +214,7 @@ def _models(spec: Mapping[str, Any]) -> Models:
     models = yield from fit_rewards(population, CLICKS_ONLY)
     anchored = models["anchored"]
     weights = {method: normalised(model.reward(train.states)) for method, model in models.items()}
-    weights |= control_weights(population, anchored)
+    weights |= control_weights(anchored, population.train.states)
     for truth in TRUTHS:
         told = population.calibrated(anchored, population.answers(truth, FEEDBACK_SHARE))
         weights[f"{WITH_FEEDBACK} of truth {truth}"] = normalised(told.reward(train.states))
