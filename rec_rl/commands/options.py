@@ -21,6 +21,7 @@ Weights = Annotated[
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder in which runs are kept.")]
 NumSeeds = Annotated[int, typer.Option("--seeds", help="Runs of every arm.", min=1)]
+NumWorlds = Annotated[int, typer.Option("--worlds", help="Fresh worlds, each with a log and a life.", min=1)]
 
 
 def chosen_weights(weights: str | None) -> str:

@@ -15,13 +15,13 @@ from rec_rl.data.preferences import (
     PreferencePairs,
     Teacher,
     locate_pairs,
-    scripted_preferences,
 )
 from rec_rl.data.session_files import load_log
 from rec_rl.data.sessions import SessionLog
 from rec_rl.errors import ConfigError, check_name
 from rec_rl.evaluation.intervals import Estimate, bootstrap_interval, mean_interval
 from rec_rl.experiments.records import RunRecord, read_record
+from rec_rl.experiments.session_data import labelled_pairs
 from rec_rl.labelling.annotators import judge_annotators
 from rec_rl.progress import progress
 from rec_rl.rewards.bradley_terry import BradleyTerryConfig, BradleyTerryReward, fit_bradley_terry
@@ -190,16 +190,13 @@ def people_said(labels: str | None, log: SessionLog) -> tuple[PreferencePairs | 
 
 
 def _pairs(spec: PreferenceSpec, log: SessionLog, people: PreferencePairs | None, seed: int) -> LocatedPairs:
-    if spec.pairs is not None:
-        labelled = PreferencePairs.load(spec.pairs)
-    else:
-        labelled = scripted_preferences(
-            log,
-            session_levels(log).of(spec.task),
-            teacher=spec.teacher,
-            num_pairs=spec.num_pairs,
-            segment_length=spec.segment_length,
-            min_requests=2 * spec.segment_length,
-            seed=seed,
-        )
+    labelled = labelled_pairs(
+        log,
+        spec.pairs,
+        task=spec.task,
+        teacher=spec.teacher,
+        num_pairs=spec.num_pairs,
+        segment_length=spec.segment_length,
+        seed=seed,
+    )
     return locate_pairs(labelled if people is None else people.followed_by(labelled), log)

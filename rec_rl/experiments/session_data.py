@@ -124,18 +124,40 @@ def test_world(data: SessionData) -> SessionWorld:
 
 def preference_pairs(data: SessionData, log: SessionLog) -> LocatedPairs:
     """The file's pairs, else the scripted teacher's, in the log."""
-    if data.pairs is not None:
-        return locate_pairs(PreferencePairs.load(data.pairs), log)
-    labelled = scripted_preferences(
+    labelled = labelled_pairs(
         log,
-        session_levels(log).of(data.task),
+        data.pairs,
+        task=data.task,
         teacher=data.teacher,
         num_pairs=data.num_pairs,
         segment_length=data.segment_length,
-        min_requests=2 * data.segment_length,
         seed=data.seed,
     )
     return locate_pairs(labelled, log)
+
+
+def labelled_pairs(
+    log: SessionLog,
+    file: str | None,
+    *,
+    task: Task,
+    teacher: Teacher,
+    num_pairs: int,
+    segment_length: int,
+    seed: int,
+) -> PreferencePairs:
+    """The pairs of ``file``, else those of a scripted teacher of ``task`` (see `scripted_preferences`)."""
+    if file is not None:
+        return PreferencePairs.load(file)
+    return scripted_preferences(
+        log,
+        session_levels(log).of(task),
+        teacher=teacher,
+        num_pairs=num_pairs,
+        segment_length=segment_length,
+        min_requests=2 * segment_length,
+        seed=seed,
+    )
 
 
 def _reward(data: SessionData, log: SessionLog, pairs: LocatedPairs) -> RequestReward | NDArray[np.float32]:

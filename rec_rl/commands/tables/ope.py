@@ -1,19 +1,13 @@
 """``rec-rl table ope``."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from rec_rl.commands.options import Json, Runs, command_line, one_thread_per_process
+from rec_rl.commands.options import Json, NumWorlds, Runs, command_line, one_thread_per_process
 from rec_rl.commands.tables.study import Quick, finish
 
 
 def ope(
-    worlds: Annotated[int, typer.Option(help="Fresh worlds, each with a log and a life.", min=1)] = 3,
-    quick: Quick = False,
-    runs: Runs = Path("runs"),
-    as_json: Json = False,
+    worlds: NumWorlds = 3, quick: Quick = False, runs: Runs = Path("runs"), as_json: Json = False
 ) -> None:
     """Off-policy estimates against the truth of the session world, and what their intervals hold."""
     one_thread_per_process()
