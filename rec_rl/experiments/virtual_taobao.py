@@ -14,13 +14,13 @@ from envs.reward_shaping import MODES
 from envs.virtual_taobao import VirtualTaobaoVectorEnv
 from envs.virtual_taobao_networks import VirtualTaobaoNetworks
 from rec_rl.algorithms.constant_action import cross_entropy_search
-from rec_rl.evaluation.intervals import Estimate, interquartile_mean, mean_interval, paired_difference
 from rec_rl.evaluation.online import run_episodes
 from rec_rl.experiments.mental_rewards import experts_trial, reward_trial
 from rec_rl.experiments.presets import OPTIONS, PLAIN
 from rec_rl.experiments.records import RunRecord
 from rec_rl.experiments.runner import Event, run_trials
 from rec_rl.experiments.training import EVALUATION_ENVS, Shaping, TrainingSpec, evaluation_seed, train_trial
+from rec_rl.experiments.virtual_taobao_findings import arm_metrics, effects, missed_bars, verdicts
 from rec_rl.progress import Progress
 from rec_rl.rewards import REWARD_METHODS
 
@@ -30,8 +30,6 @@ MIN_CTR = 0.5
 """Of an expert's session, as in the paper."""
 FIRST_SEED = 100
 """Seeds below belong to the search for settings."""
-EFFECT_STEPS = (10_000, 25_000, 50_000)
-THRESHOLD = 0.9
 
 Arm = dict[str, Any]
 
@@ -100,6 +98,7 @@ def run_table(
     by_arm = {name: [runs[f"{name}#{seed}"] for seed in seeds] for name in grid}
     controls = _control_arms(weights, steps, seeds, folder, progress)
     shuffled = {name: rows for name, rows in by_arm.items() if "/shuffled/" in name}
+    differences = effects(by_arm, steps)
     record = RunRecord(
         command=command,
         seeds=seeds,
@@ -113,9 +112,9 @@ def run_table(
             "options": OPTIONS,
             "rewards": {m: {k: v for k, v in r.items() if k != "path"} for m, r in rewards.items()},
         },
-        metrics=effects(by_arm, steps),
-        arms={name: _arm_metrics(rows, steps) for name, rows in by_arm.items() if name not in shuffled},
-        controls={name: _arm_metrics(rows, steps) for name, rows in (shuffled | controls).items()},
+        metrics=differences,
+        arms={name: arm_metrics(rows, steps) for name, rows in by_arm.items() if name not in shuffled},
+        controls={name: arm_metrics(rows, steps) for name, rows in (shuffled | controls).items()},
         missed=missed_bars(by_arm),
         seconds=time.monotonic() - started,
         steps_per_second=sum(r["steps"] for r in runs.values()) / sum(r["seconds"] for r in runs.values()),
@@ -123,6 +122,7 @@ def run_table(
             "The state never depends on the action here, so this is a contextual bandit: a mental reward can "
             "only change what is learned from a page, not plan for the user's future.",
             "Effects are differences over shared seeds against the same rewards shuffled over states.",
+            *verdicts(differences),
         ],
     )
     return record, by_arm
@@ -182,85 +182,6 @@ def timed_train_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
 def _show(progress: Progress, name: str, event: Event) -> None:
     if "step" in event:
         progress.update(name, event["step"], event["total"])
-
-
-def _arm_metrics(rows: list[dict[str, Any]], steps: int) -> dict[str, Estimate]:
-    final = [row["ectr"] for row in rows]
-    metrics = {
-        "ectr": mean_interval(final, seeds=True),
-        "ectr_interquartile_mean": _point(interquartile_mean(final), len(final)),
-        "ectr_of_totals": mean_interval([row["ectr_of_totals"] for row in rows], seeds=True),
-    }
-    if all(row["curve"] for row in rows):
-        for at in EFFECT_STEPS:
-            if at < steps:
-                metrics[f"ectr_at_{at}"] = mean_interval([ectr_at(row, at) for row in rows], seeds=True)
-        reached = mean_interval([steps_to(row, THRESHOLD, steps) for row in rows], seeds=True)
-        metrics[f"steps_to_{THRESHOLD}"] = reached
-    for name in ("satisfaction", "seconds"):
-        if all(name in row for row in rows):
-            metrics[name] = mean_interval([row[name] for row in rows], seeds=True)
-    return metrics
-
-
-def _point(value: float, n: int) -> Estimate:
-    return Estimate(value=value, low=float("nan"), high=float("nan"), n=n)
-
-
-def ectr_at(row: Mapping[str, Any], step: int) -> float:
-    """eCTR at the last evaluation up to ``step``; the final one where training ended before."""
-    points = [point["ectr"] for point in row["curve"] if point["step"] <= step + 600]
-    return float(points[-1])
-
-
-def steps_to(row: Mapping[str, Any], threshold: float, steps: int) -> float:
-    """Environment steps at the first evaluation at or above ``threshold``; ``steps`` if there was none."""
-    return float(next((p["step"] for p in row["curve"] if p["ectr"] >= threshold), steps))
-
-
-def effects(by_arm: Mapping[str, list[dict[str, Any]]], steps: int) -> dict[str, Estimate]:
-    """eCTR of every shaped arm minus that of its shuffled control, over shared seeds, along training."""
-    metrics: dict[str, Estimate] = {}
-    for name, rows in by_arm.items():
-        base, _, reward = name.partition("/")
-        method, _, mode = reward.partition("/")
-        if not reward or method == "shuffled":
-            continue
-        control = by_arm[f"{base}/shuffled/{mode}"]
-        for at in EFFECT_STEPS:
-            if at < steps:
-                a, b = ([ectr_at(row, at) for row in side] for side in (rows, control))
-            elif at == steps:
-                a, b = ([row["ectr"] for row in side] for side in (rows, control))
-            else:
-                continue
-            metrics[f"effect_at_{at}/{name}"] = paired_difference(a, b)
-    return metrics
-
-
-def missed_bars(by_arm: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Which of the experiment's bars were not reached."""
-    best_sac = max((n for n in by_arm if n.startswith("sac")), key=lambda n: _mean(by_arm[n]))
-    bars = (
-        ("SAC's best form: mean eCTR >= .98", best_sac, _mean, 0.98),
-        ("SAC's best form: every seed >= .93", best_sac, _worst, 0.93),
-        ("PPO without options: mean eCTR >= .90", "ppo", _mean, 0.90),
-        ("PPO with self-imitation: mean eCTR >= .98", "ppo+options", _mean, 0.98),
-        ("PPO with self-imitation: every seed >= .93", "ppo+options", _worst, 0.93),
-    )
-    return [
-        {"bar": bar, "arm": arm, "value": figure(by_arm[arm])}
-        for bar, arm, figure, least in bars
-        if figure(by_arm[arm]) < least
-    ]
-
-
-def _mean(rows: list[dict[str, Any]]) -> float:
-    return float(np.mean([row["ectr"] for row in rows]))
-
-
-def _worst(rows: list[dict[str, Any]]) -> float:
-    return float(min(row["ectr"] for row in rows))
 
 
 def _control_arms(
