@@ -27,7 +27,8 @@ def train(
     algorithm: Annotated[
         str,
         typer.Argument(
-            help="ppo, sac; for session logs prefrec, prefrec_supported, ddpg, td3, sac, td3_bc, bcq, iql, il"
+            help="ppo, sac; for session logs prefrec, prefrec_supported, noise_advantage, ddpg, td3, sac, "
+            "td3_bc, bcq, iql, il"
         ),
     ],
     env: Annotated[
@@ -76,10 +77,16 @@ def train(
         Path | None, typer.Option(help="Settings that a sweep found: the best.json of rec-rl tune.")
     ] = None,
     reward: Annotated[
-        Path | None, typer.Option(help="Folder of a mental reward that shapes training.")
+        Path | None,
+        typer.Option(
+            help="Folder of a fitted reward. virtual-taobao: a mental reward that shapes training. Sessions: "
+            "one from preferences, to learn from."
+        ),
     ] = None,
-    kappa: Annotated[float, typer.Option(help="Weight of the mental reward.")] = 0.2,
-    mode: Annotated[str, typer.Option(help="How it enters: raw, unit or difference.")] = "raw",
+    kappa: Annotated[float, typer.Option(help="virtual-taobao: weight of the mental reward.")] = 0.2,
+    mode: Annotated[
+        str, typer.Option(help="virtual-taobao: how it enters: raw, unit or difference.")
+    ] = "raw",
     num_env_runners: Annotated[
         int, typer.Option(help="Sampling processes; 0 samples in this one.", min=0)
     ] = 0,
@@ -91,7 +98,7 @@ def train(
     runs: Runs = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Train PPO or SAC on Virtual Taobao, or PrefRec and its baselines on session logs."""
+    """Train PPO or SAC on Virtual Taobao, or PrefRec, its baselines and supported forms on session logs."""
     one_thread_per_process()
     from rec_rl.errors import ConfigError, check_name
     from tuning.best import read_best
@@ -102,13 +109,14 @@ def train(
     folder = runs / (name or f"{algorithm}-{seed}")
     chosen = (read_best(config, algorithm) if config else {}) | parse_settings(settings or [])
     if env != VIRTUAL_TAOBAO:
-        if reward is not None or with_options:
-            raise ConfigError(f"--reward and --with-options are for {VIRTUAL_TAOBAO}, got env {env}")
+        if with_options:
+            raise ConfigError(f"--with-options is for {VIRTUAL_TAOBAO}, got env {env}")
         train_on_sessions(
             algorithm,
             env=env,
             log=data,
             data=given,
+            reward=reward,
             steps=steps,
             settings=chosen,
             seed=seed,

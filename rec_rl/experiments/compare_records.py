@@ -1,5 +1,6 @@
 """Two records side by side, only where they rest on the same data."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,13 +25,8 @@ def compare_records(first: Record, second: Record, *, names: tuple[str, ...], co
     Raises:
         DatasetError: If they rest on different data, splits or preprocessing, or share no metric.
     """
-    hashes = [record.get("data_hash") or "" for record in (first, second)]
-    if hashes[0] != hashes[1] or not hashes[0]:
-        raise DatasetError(
-            f"results compare only on the same data and split, got data hash {hashes[0][:12] or 'none'} in "
-            f"{names[0]} and {hashes[1][:12] or 'none'} in {names[1]}"
-        )
-    a, b = _metrics(first), _metrics(second)
+    require_same_data(first, second, names)
+    a, b = (_with_value(estimates_of(record)) for record in (first, second))
     shared = [name for name in a if name in b]
     if not shared:
         raise DatasetError(f"{names[0]} and {names[1]} share no metric")
@@ -42,13 +38,13 @@ def compare_records(first: Record, second: Record, *, names: tuple[str, ...], co
     return RunRecord(
         command=command,
         seeds=sorted({*first["seeds"], *second["seeds"]}),
-        data_hash=hashes[0],
+        data_hash=first["data_hash"],
         config={"first": names[0], "second": names[1]},
         arms={
             name: {
-                "first": _estimate(a[name]),
-                "second": _estimate(b[name]),
-                "difference": _difference(a[name], b[name], paired=same_seeds),
+                "first": a[name],
+                "second": b[name],
+                "difference": difference(a[name], b[name], paired=same_seeds),
             }
             for name in shared
         },
@@ -56,34 +52,50 @@ def compare_records(first: Record, second: Record, *, names: tuple[str, ...], co
     )
 
 
-def _metrics(record: Record) -> dict[str, Mapping[str, Any]]:
-    """Every estimate with a value, "<metric>" of the run itself and "<arm>: <metric>" of its arms."""
+def require_same_data(first: Record, second: Record, names: tuple[str, ...]) -> None:
+    """Raises DatasetError if two records rest on different data, splits or preprocessing."""
+    hashes = [record.get("data_hash") or "" for record in (first, second)]
+    if hashes[0] != hashes[1] or not hashes[0]:
+        raise DatasetError(
+            f"results compare only on the same data and split, got data hash {hashes[0][:12] or 'none'} in "
+            f"{names[0]} and {hashes[1][:12] or 'none'} in {names[1]}"
+        )
+
+
+def estimates_of(record: Record) -> dict[str, Estimate]:
+    """Every estimate, "<metric>" of the run itself and "<arm>: <metric>" of its arms; NaN where refused."""
     named = {"": record["metrics"]}
     for part in ("arms", "controls"):
         named |= {f"{arm}: ": row["metrics"] for arm, row in record.get(part, {}).items()}
     return {
-        f"{prefix}{name}": metric
+        f"{prefix}{name}": _estimate(metric)
         for prefix, metrics in named.items()
         for name, metric in metrics.items()
-        if metric.get("value") is not None
     }
 
 
-def _difference(first: Mapping[str, Any], second: Mapping[str, Any], *, paired: bool) -> Estimate:
-    a, b = (metric.get("per_seed") or [] for metric in (first, second))
+def difference(first: Estimate, second: Estimate, *, paired: bool) -> Estimate:
+    """Second less first; with an interval where ``paired`` and both have values of two seeds or more."""
+    a, b = (estimate.per_seed or () for estimate in (first, second))
     if paired and len(a) == len(b) > 1:
         return paired_difference(b, a)
     nan = float("nan")
-    return Estimate(value=second["value"] - first["value"], low=nan, high=nan, n=min(first["n"], second["n"]))
+    return Estimate(value=second.value - first.value, low=nan, high=nan, n=min(first.n, second.n))
+
+
+def _with_value(estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    return {name: estimate for name, estimate in estimates.items() if not math.isnan(estimate.value)}
 
 
 def _estimate(metric: Mapping[str, Any]) -> Estimate:
-    low, high = (metric.get(end) for end in ("low", "high"))
-    nan = float("nan")
+    value, low, high = (
+        float("nan") if metric.get(name) is None else metric[name] for name in ("value", "low", "high")
+    )
     return Estimate(
-        value=metric["value"],
-        low=nan if low is None else low,
-        high=nan if high is None else high,
+        value=value,
+        low=low,
+        high=high,
         n=metric["n"],
+        per_seed=tuple(metric["per_seed"]) if metric.get("per_seed") else None,
         verdict=metric.get("verdict"),
     )

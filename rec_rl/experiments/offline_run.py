@@ -9,34 +9,39 @@ from typing import Any
 
 import pandas as pd
 
+from rec_rl.algorithms.session_policy import load_session_policy
 from rec_rl.data.levels import TASKS
+from rec_rl.errors import DatasetError
 from rec_rl.evaluation.intervals import Estimate
 from rec_rl.evaluation.off_policy import NOT_SUPPORTED
-from rec_rl.experiments.offline_training import OfflineSpec, judge, train_offline
+from rec_rl.experiments.offline_training import OfflineSpec, check_settings, judge, train_offline
 from rec_rl.experiments.records import RunRecord
-from rec_rl.experiments.session_data import logs_of
+from rec_rl.experiments.session_data import SessionData, logs_of
 from rec_rl.experiments.single_run import claim_folder, read_config
 from rec_rl.progress import progress
+from rec_rl.rewards.bradley_terry import BradleyTerryReward
 
 
 def run_offline_training(spec: OfflineSpec, folder: Path, *, resume: bool, command: str) -> dict[str, Any]:
     """Trains, judges on the test users, and leaves the run in ``folder``; returns its record.
 
     Raises:
-        ConfigError: If the folder holds a run and ``resume`` is not asked for, or holds another one.
+        ConfigError: If a setting is wrong; if the folder holds a run and ``resume`` is not asked for, or
+            holds another one.
     """
     from rec_rl.report.figures import save
     from rec_rl.report.offline_figures import curves_figure
     from rec_rl.report.page import rewrite_report
 
     started = time.monotonic()
+    check_settings(spec)
     claim_folder(folder, spec, resume)
     result: dict[str, Any] = {}
     with progress() as shown:
         for event in train_offline(spec, folder):
-            shown.update(spec.algorithm, event["step"], event["total"])
+            if event["total"]:
+                shown.update(spec.algorithm, event["step"], event["total"])
             result = event.get("result", result)
-    pd.DataFrame(result["curve"]).to_csv(folder / "metrics.csv", index=False)
     seconds = time.monotonic() - started
     record = RunRecord(
         command=command,
@@ -45,24 +50,46 @@ def run_offline_training(spec: OfflineSpec, folder: Path, *, resume: bool, comma
         config=asdict(spec),
         metrics=judged_metrics(result),
         seconds=seconds,
-        steps_per_second=result["steps"] / seconds,
+        steps_per_second=result["steps"] / seconds if result["steps"] else None,
         notes=verdicts(result),
     )
     record.save(folder / "record.json")
-    curves = {spec.algorithm: [result["curve"]]}
-    for task in TASKS:
-        save(curves_figure(curves, task), folder / "figures" / f"ncis-{task}-while-training.png")
+    if result["curve"]:
+        pd.DataFrame(result["curve"]).to_csv(folder / "metrics.csv", index=False)
+        for task in TASKS:
+            drawn = curves_figure({spec.algorithm: [result["curve"]]}, task)
+            save(drawn, folder / "figures" / f"ncis-{task}-while-training.png")
     rewrite_report(folder)
     return record.to_dict()
 
 
-def run_offline_evaluation(folder: Path, seed: int, command: str) -> dict[str, Any]:
-    """Judges the policy of a run on its test users; in the world, in life ``seed`` of theirs."""
-    from rec_rl.algorithms.offline_policy import OfflinePolicy
-    from rec_rl.algorithms.session_policy import RUN_POLICY
+def learned_from(data: SessionData, reward: Path) -> SessionData:
+    """The data with a reward that was fitted to preferences before, in the folder ``reward``.
 
-    spec = OfflineSpec.from_plain(read_config(folder))
-    result = judge(spec.data, OfflinePolicy.load(folder / RUN_POLICY), life=seed)
+    Raises:
+        CheckpointError: If it is not the folder of such a reward.
+        DatasetError: If the reward is of other states or actions than the log's.
+    """
+    network = BradleyTerryReward.load(reward).network
+    log = logs_of(data).train
+    takes = len(network.center), len(network.action_scale)
+    has = log.states.shape[1], log.actions.shape[1]
+    if takes != has:
+        raise DatasetError(f"{reward} is of states and actions of sizes {takes}, the log's have {has}")
+    return replace(data, reward="network", reward_folder=str(reward.absolute()))
+
+
+def run_offline_evaluation(folder: Path, seed: int, command: str) -> dict[str, Any]:
+    """Judges the policy of a run on its test users; in the world, in life ``seed`` of theirs.
+
+    Raises:
+        DatasetError: If it is the folder of another run.
+    """
+    config = read_config(folder)
+    if "algorithm" not in config:
+        raise DatasetError(f"{folder} is not the folder of a run of rec-rl train")
+    spec = OfflineSpec.from_plain(config)
+    result = judge(spec.data, load_session_policy(folder), life=seed)
     return RunRecord(
         command=command,
         seeds=[seed],

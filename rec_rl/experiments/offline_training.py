@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from envs.session_rollouts import Policy, logging_policy, on_states, online_levels
 from rec_rl.algorithms.noise_advantage import NoiseAdvantageConfig, fit_noise_advantage
+from rec_rl.algorithms.session_policy import RUN_POLICY
 from rec_rl.data.behaviour import fit_behaviour
 from rec_rl.data.levels import TASKS, TOP_LEVEL, SessionLevels, Task, session_levels, user_averages
 from rec_rl.data.sessions import SessionLog
@@ -32,7 +33,7 @@ from rec_rl.experiments.training import keep_checkpoint, restore_last
 from rec_rl.rewards.preference_check import check_preference_reward
 
 if TYPE_CHECKING:
-    from rec_rl.algorithms.offline import OfflineAlgorithm
+    from rec_rl.algorithms.offline import OfflineAlgorithm, OfflineConfig
 
 Floats = NDArray[np.float32]
 Means = Callable[[NDArray[Any]], Floats]
@@ -74,12 +75,22 @@ class OfflineSpec:
         return cls(**{**values, "data": SessionData.from_plain(values["data"])})
 
 
-def build_offline(spec: OfflineSpec) -> "OfflineAlgorithm":
-    """The algorithm of ``spec``, ready to train.
+def check_settings(spec: OfflineSpec) -> None:
+    """Raises ConfigError if a name is unknown or a setting is out of its bound."""
+    if spec.algorithm == CLOSED_FORM:
+        _closed_form_config(spec)
+    elif spec.algorithm != LOGGING:
+        _configure(spec)
 
-    Raises:
-        ConfigError: If a name is unknown or a setting is out of its bound.
-    """
+
+def _closed_form_config(spec: OfflineSpec) -> NoiseAdvantageConfig:
+    known = [setting.name for setting in fields(NoiseAdvantageConfig)]
+    for name in spec.settings:
+        check_name(f"setting of {CLOSED_FORM}", name, known)
+    return NoiseAdvantageConfig(**spec.settings)
+
+
+def _configure(spec: OfflineSpec) -> "OfflineConfig":
     from rec_rl.algorithms.catalogue import OFFLINE_ALGORITHMS
 
     config = OFFLINE_ALGORITHMS[check_name("algorithm", spec.algorithm, OFFLINE_ALGORITHMS)]()
@@ -87,8 +98,8 @@ def build_offline(spec: OfflineSpec) -> "OfflineAlgorithm":
     config.learners(num_learners=spec.num_learners, num_gpus_per_learner=spec.num_gpus_per_learner)
     config.debugging(seed=spec.seed)
     config.learn_from(partial(offline_data, spec.data))
-    algorithm: OfflineAlgorithm = config.build_algo()
-    return algorithm
+    config.validate()
+    return config
 
 
 def train_offline(spec: OfflineSpec, folder: Path | None = None) -> Iterator[Event]:
@@ -106,9 +117,9 @@ def train_offline(spec: OfflineSpec, folder: Path | None = None) -> Iterator[Eve
     """
     started = time.monotonic()
     if spec.algorithm in NOT_TRAINED:
-        result = {"curve": [], "steps": 0, **_judge_untrained(spec)}
+        result = {"curve": [], "steps": 0, **_judge_untrained(spec, folder)}
     else:
-        algorithm = build_offline(spec)
+        algorithm: OfflineAlgorithm = _configure(spec).build_algo()
         try:
             yield from _train(algorithm, spec, folder)
             result = {"curve": algorithm.diary, "steps": algorithm.gradient_steps}
@@ -141,7 +152,6 @@ def _train(algorithm: "OfflineAlgorithm", spec: OfflineSpec, folder: Path | None
 
 def _judge_trained(algorithm: "OfflineAlgorithm", spec: OfflineSpec, folder: Path | None) -> dict[str, Any]:
     from rec_rl.algorithms.offline_policy import OfflinePolicy
-    from rec_rl.algorithms.session_policy import RUN_POLICY
 
     policy = OfflinePolicy.of(algorithm)
     if folder is not None:
@@ -149,13 +159,15 @@ def _judge_trained(algorithm: "OfflineAlgorithm", spec: OfflineSpec, folder: Pat
     return judge(spec.data, policy)
 
 
-def _judge_untrained(spec: OfflineSpec) -> dict[str, Any]:
+def _judge_untrained(spec: OfflineSpec, folder: Path | None) -> dict[str, Any]:
     if spec.algorithm == LOGGING:
         return judge(spec.data, None)
     data = offline_data(spec.data)
     assert data.reward is not None
-    config = NoiseAdvantageConfig(**spec.settings)
-    return judge(spec.data, fit_noise_advantage(data.log, data.reward, config, seed=spec.seed))
+    policy = fit_noise_advantage(data.log, data.reward, _closed_form_config(spec), seed=spec.seed)
+    if folder is not None:
+        policy.save(folder / RUN_POLICY)
+    return judge(spec.data, policy)
 
 
 def judge(data: SessionData, policy: Means | None, *, life: int = 0) -> dict[str, Any]:

@@ -46,7 +46,8 @@ def run_training(spec: TrainingSpec, folder: Path, *, resume: bool, command: str
             shown.update(spec.algorithm, event["step"], event["total"], note)
             result = event.get("result", result)
     seconds = time.monotonic() - started
-    pd.DataFrame(result["curve"]).to_csv(folder / "metrics.csv", index=False)
+    if result["curve"]:  # none where the run is shorter than the time to its first evaluation
+        pd.DataFrame(result["curve"]).to_csv(folder / "metrics.csv", index=False)
     record = RunRecord(
         command=command,
         seeds=[spec.seed],

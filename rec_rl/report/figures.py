@@ -6,10 +6,11 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rec_rl.evaluation.intervals import mean_interval
@@ -27,7 +28,7 @@ COLOURS = ("#3366aa", "#cc6633", "#55883b", "#8a4f9e", "#b33a3a", "#7a7a7a", "#2
 
 
 def training_curves(curves: Mapping[str, Sequence[Curve]], metric: str, label: str) -> Figure:
-    """Mean over seeds, every seed as a thin line, and from three seeds on the 95 % interval (MTRec Fig. 2).
+    """A share in [0, 1] over environment steps, as `draw_means` does (MTRec Fig. 2).
 
     Args:
         curves: Runs of every arm. Runs of one arm are evaluated at about the same steps.
@@ -35,22 +36,47 @@ def training_curves(curves: Mapping[str, Sequence[Curve]], metric: str, label: s
         label: Its name on the axis.
     """
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for i, (name, runs) in enumerate(curves.items()):
-        num_points = min(len(run) for run in runs)
+    lines = {}
+    for name, runs in curves.items():
+        steps, values = values_of(runs, "step"), values_of(runs, metric)
+        lines[name] = (steps.mean(axis=0), values)
+    draw_means(axes, lines, within=(0, 1))
+    axes.set(xlabel="environment steps", ylabel=label, ylim=(0, 1.02))
+    return figure
+
+
+def values_of(runs: Sequence[Curve], metric: str) -> NDArray[np.float64]:
+    """A figure of every evaluation that all runs have, shape [runs, evaluations]."""
+    num_points = min(len(run) for run in runs)
+    return np.array([[point[metric] for point in run[:num_points]] for run in runs])
+
+
+def draw_means(
+    axes: Axes,
+    lines: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
+    *,
+    within: tuple[float, float] = (-np.inf, np.inf),
+) -> None:
+    """Mean over runs, every run as a thin line, and from three runs on the 95 % interval of the mean.
+
+    Args:
+        axes: To draw on.
+        lines: By name, where on the x axis, shape [p], and the runs' values, shape [runs, p].
+        within: Least and largest value there can be, at which intervals end.
+    """
+    for i, (name, (x, values)) in enumerate(lines.items()):
         colour = COLOURS[i % len(COLOURS)]
         style = "-" if i < len(COLOURS) else "--"
-        steps = np.mean([[point["step"] for point in run[:num_points]] for run in runs], axis=0)
-        values = np.array([[point[metric] for point in run[:num_points]] for run in runs])
         estimates = [mean_interval(column) for column in values.T]
-        axes.plot(steps, [e.value for e in estimates], style, color=colour, label=name, lw=2)
-        axes.plot(steps, values.T, style, color=colour, lw=0.6, alpha=0.6)
-        if len(runs) >= FEWEST_SEEDS_FOR_A_BAND:
+        axes.plot(x, [e.value for e in estimates], style, color=colour, label=name, lw=2)
+        axes.plot(x, values.T, style, color=colour, lw=0.6, alpha=0.6)
+        if len(values) >= FEWEST_SEEDS_FOR_A_BAND:
             low, high = [e.low for e in estimates], [e.high for e in estimates]
-            axes.fill_between(steps, np.clip(low, 0, 1), np.clip(high, 0, 1), color=colour, alpha=0.15, lw=0)
-    axes.set(xlabel="environment steps", ylabel=label, ylim=(0, 1.02))
+            axes.fill_between(
+                x, np.clip(low, *within), np.clip(high, *within), color=colour, alpha=0.15, lw=0
+            )
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", fontsize=8, frameon=False)
-    return figure
+    axes.legend(loc="best", fontsize=8, frameon=False)
 
 
 def histogram(values: Mapping[str, ArrayLike], label: str) -> Figure:

@@ -8,26 +8,23 @@ from matplotlib.figure import Figure
 
 from rec_rl.data.levels import Task
 from rec_rl.evaluation.intervals import Estimate
-from rec_rl.report.figures import COLOURS, Curve
+from rec_rl.report.figures import COLOURS, Curve, draw_means, values_of
 
 
 def curves_figure(curves: Mapping[str, Sequence[Curve]], task: Task) -> Figure:
-    """NCIS on validation users over the share of training: mean over seeds, and every seed (Fig. 5).
+    """NCIS on validation users over the share of training, as `draw_means` does (Fig. 5).
 
     Algorithms take different numbers of gradient steps; the axis is each one's own share.
     """
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for i, (name, runs) in enumerate((name, runs) for name, runs in curves.items() if all(runs)):
-        points = min(len(run) for run in runs)
-        values = np.array([[point[f"ncis_{task}"] for point in run[:points]] for run in runs])
-        share = np.arange(1, points + 1) / points
-        style = "-" if i < len(COLOURS) else "--"
-        colour = COLOURS[i % len(COLOURS)]
-        axes.plot(share, values.mean(axis=0), style, color=colour, lw=2, label=name)
-        axes.plot(share, values.T, style, color=colour, lw=0.5, alpha=0.5)
+    lines = {}
+    for name, runs in curves.items():
+        if all(runs):
+            values = values_of(runs, f"ncis_{task}")
+            points = values.shape[1]
+            lines[name] = (np.arange(1, points + 1) / points, values)
+    draw_means(axes, lines)
     axes.set(xlabel="share of the gradient steps", ylabel=f"NCIS of {task} on validation users")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, frameon=False)
     return figure
 
 

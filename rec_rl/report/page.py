@@ -3,10 +3,10 @@
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
+from typing import Any
 
-from jinja2 import Environment
+from jinja2 import Environment, PackageLoader
 
 from rec_rl.experiments.records import read_record, write_text
 from rec_rl.report.figures import Curve, save_training_curves
@@ -48,21 +48,27 @@ def rewrite_report(folder: Path) -> Path:
 def render(
     record: Mapping[str, object], *, title: str, figures: Mapping[str, Path], verdict: str | None = None
 ) -> str:
-    """The page's text; every string of the record is escaped."""
-    template = resources.files("rec_rl.report").joinpath("page.html").read_text()
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    """The page's text."""
+    return fill(
+        "page.html",
+        figures=figures,
+        title=title,
+        record=record,
+        verdict=verdict,
+        config=json.dumps(record["config"], indent=1),
+    )
+
+
+def fill(template: str, *, figures: Mapping[str, Path], **values: Any) -> str:
+    """A template of this package with values, every string escaped, and with PNG files inside, by caption."""
+    loader = PackageLoader("rec_rl.report", ".")
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["estimate"] = _estimate
     images = {
         caption: "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
         for caption, path in figures.items()
     }
-    return environment.from_string(template).render(
-        title=title,
-        record=record,
-        verdict=verdict,
-        images=images,
-        config=json.dumps(record["config"], indent=1),
-    )
+    return environment.get_template(template).render(images=images, **values)
 
 
 def _estimate(metric: Mapping[str, float | None] | None) -> str:

@@ -6,18 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from envs.session_rollouts import record_log
 from envs.session_world import SessionWorld
+from rec_rl.cli import app
 from rec_rl.data.levels import TASKS
 from rec_rl.data.session_files import save_log
-from rec_rl.errors import ConfigError
+from rec_rl.errors import CheckpointError, ConfigError, DatasetError
 from rec_rl.experiments.offline_presets import STEPS, WORLD_SETTINGS, data_for
-from rec_rl.experiments.offline_run import run_offline_evaluation, run_offline_training
+from rec_rl.experiments.offline_run import learned_from, run_offline_evaluation, run_offline_training
 from rec_rl.experiments.offline_training import OfflineSpec, judge, level_shares, train_offline
 from rec_rl.experiments.records import to_plain
-from rec_rl.experiments.session_data import REPLAY, SessionData, logs_of, offline_data
-from rec_rl.rewards.bradley_terry import BradleyTerryConfig
+from rec_rl.experiments.session_data import REPLAY, SessionData, logs_of, offline_data, preference_pairs
+from rec_rl.rewards.bradley_terry import (
+    BradleyTerryConfig,
+    BradleyTerryNetwork,
+    BradleyTerryReward,
+    fit_bradley_terry,
+)
 
 TINY = SessionData(
     num_users=30,
@@ -90,6 +97,56 @@ def test_a_run_on_a_users_log_leaves_a_policy_and_verdicts(tmp_path: Path):
     assert again["metrics"]["ncis_mixture"] == record["metrics"]["ncis_mixture"]
     with pytest.raises(ConfigError, match="holds a run already"):
         run_offline_training(spec, tmp_path / "run", resume=False, command="rec-rl train")
+
+
+def test_the_closed_form_leaves_a_policy_that_its_log_can_judge(tmp_path: Path):
+    settings = {"radius": 1.0, "num_folds": 2, "num_penalties": 2}
+    spec = replace(SPEC, algorithm="noise_advantage", settings=settings, steps=0)
+    record = run_offline_training(spec, tmp_path / "run", resume=False, command="rec-rl train")
+    assert record["metrics"]["ncis_mixture"]["d2"] > 0
+    assert not (tmp_path / "run" / "metrics.csv").exists()  # nothing was trained
+    again = run_offline_evaluation(tmp_path / "run", 0, "rec-rl evaluate")
+    assert again["metrics"] == record["metrics"]
+
+
+def test_a_wrong_setting_leaves_no_folder(tmp_path: Path):
+    for algorithm, known in (("noise_advantage", "radius"), ("prefrec_supported", "radius")):
+        spec = replace(SPEC, algorithm=algorithm, settings={"radus": 1.0})
+        with pytest.raises(ConfigError, match=f"unknown setting of {algorithm} 'radus'; .*'{known}'"):
+            run_offline_training(spec, tmp_path / "run", resume=False, command="rec-rl train")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_closed_form_takes_no_steps():
+    error = CliRunner().invoke(app, ["train", "noise_advantage", "--steps", "5"]).exception
+    assert str(error) == "--steps and --num-learners are for algorithms that train, not for noise_advantage"
+
+
+def test_a_run_of_another_kind_is_not_judged(tmp_path: Path):
+    (tmp_path / "config.json").write_text('{"data": "log", "training": {}}')
+    with pytest.raises(DatasetError, match="is not the folder of a run of rec-rl train"):
+        run_offline_evaluation(tmp_path, 0, "rec-rl evaluate")
+
+
+def test_a_fitted_reward_takes_the_place_of_the_runs_own(tmp_path: Path):
+    log = logs_of(TINY).train
+    reward = fit_bradley_terry(log, preference_pairs(TINY, log), TINY.reward_config, seed=7)
+    reward.save(tmp_path / "reward")
+    learned = offline_data(learned_from(TINY, tmp_path / "reward")).reward
+    assert callable(learned)
+    np.testing.assert_array_equal(
+        learned(log.states[:9], log.actions[:9]), reward(log.states[:9], log.actions[:9])
+    )
+
+
+def test_a_reward_of_other_states_is_refused(tmp_path: Path):
+    fitted = offline_data(TINY).reward
+    assert isinstance(fitted, BradleyTerryReward)
+    BradleyTerryReward(BradleyTerryNetwork(3, 2, (4,)), fitted.record).save(tmp_path / "reward")
+    with pytest.raises(DatasetError, match=r"of sizes \(3, 2\), the log's have \(245, 8\)"):
+        learned_from(TINY, tmp_path / "reward")
+    with pytest.raises(CheckpointError):
+        learned_from(TINY, tmp_path / "nothing")
 
 
 def test_a_resumed_run_ends_as_the_whole_one(tmp_path: Path):

@@ -105,3 +105,25 @@ def test_people_are_learned_from_beside_the_teacher_and_random_ones_left_out(fol
     other = PreferenceSpec(log=str(tmp_path / "other.parquet"), labels=spec.labels)
     with pytest.raises(DatasetError, match="holds labels of the log"):
         fit_preference_reward(other, tmp_path / "none", config=SMALL, command="")
+
+
+@pytest.mark.slow
+def test_what_people_said_becomes_a_policy(folder: Path, tmp_path: Path):
+    log, labels = str(folder / "log.parquet"), str(tmp_path / "labels.db")
+    desk = open_desk(folder / "log.parquet", Path(labels), DeskConfig(num_pairs=40), seed=0)
+    for place in range(num_questions(40)):
+        question = desk.page("ann")["question"]
+        left, right = (question[side]["requests"] for side in ("left", "right"))
+        desk.answer("ann", place, "left" if left >= right else "right", 2.0)
+    reward, runs = str(tmp_path / "reward"), str(tmp_path / "runs")
+    fit = ["reward", "fit", "preference", "--data", log, "--labels", labels, "--out", reward]
+    train = ["train", "prefrec_supported", "--data", log, "--reward", reward, "--runs", runs, "--name", "ann"]
+    for command in (
+        [*fit, "--num-pairs", "40"],
+        [*train, "--steps", "10", "--set", "steps_per_iteration=10", "--json"],
+    ):
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["config"]["data"]["reward_folder"] == reward
+    judged = CliRunner().invoke(app, ["ope", log, "--policy", f"{runs}/ann", "--force", "--json"])
+    assert json.loads(judged.stdout)["metrics"]["ncis_mixture"]["d2"] > 0
