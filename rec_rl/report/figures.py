@@ -99,22 +99,29 @@ def save(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def save_training_curves(curves: Mapping[str, Sequence[Curve]], folder: Path) -> dict[str, Path]:
-    """One figure per family of arms: those that share everything but the mental reward.
+def figures_by_family(curves: Mapping[str, Sequence[Curve]]) -> dict[str, Figure]:
+    """A figure for each family of arms and way in which a reward enters, with the family's plain arm in each.
+
+    Args:
+        curves: By "family", "family/reward" or "family/reward/mode"; arms without a curve are left out.
 
     Returns:
-        Paths by caption.
+        By file name without its ending.
     """
-    families: dict[str, dict[str, Any]] = {}
+    groups: dict[tuple[str, ...], dict[str, Any]] = {}
     for name, runs in curves.items():
         if all(runs):
-            families.setdefault(name.split("/")[0], {})[name] = runs
-    paths: dict[str, Path] = {}
-    for family, members in families.items():
-        stem = "".join(c if c.isalnum() else "-" for c in family)
+            family, *rest = name.split("/")
+            groups.setdefault((family, *rest[1:]), {})[name] = runs
+    with_modes = {family for family, *mode in groups if mode}
+    figures: dict[str, Figure] = {}
+    for (family, *mode), members in groups.items():
+        if not mode and family in with_modes:
+            continue
+        drawn = (groups.get((family,), {}) if mode else {}) | members
         for metric, label in FIGURES.items():
-            if all(metric in point for runs in members.values() for run in runs for point in run):
-                path = folder / f"{stem}-{metric}.png"
-                save(training_curves(members, metric, label), path)
-                paths[f"{family}: {label} while training"] = path
-    return paths
+            if all(metric in point for runs in drawn.values() for run in runs for point in run):
+                words = " ".join([family, *mode, metric, "while training"])
+                stem = "".join(c if c.isalnum() or c == "_" else "-" for c in words)
+                figures[stem] = training_curves(drawn, metric, label)
+    return figures

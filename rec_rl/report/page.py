@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from rec_rl.experiments.records import read_record, write_text
-from rec_rl.report.figures import Curve, save_training_curves
+from rec_rl.report.figures import Curve, figures_by_family, save
 
 
 def write_report(
@@ -29,7 +29,11 @@ def write_report(
         figures: More PNG files by caption.
         verdict: What the run shows, in words.
     """
-    drawn = save_training_curves(curves, folder / "figures") | dict(figures or {})
+    drawn = {}
+    for name, figure in figures_by_family(curves).items():
+        drawn[caption(name)] = folder / "figures" / f"{name}.png"
+        save(figure, drawn[caption(name)])
+    drawn |= figures or {}
     page = render(read_record(folder / "record.json"), title=title, figures=drawn, verdict=verdict)
     path = folder / "report.html"
     write_text(path, page)
@@ -39,10 +43,15 @@ def write_report(
 def rewrite_report(folder: Path) -> Path:
     """Writes ``report.html`` from the record and the PNG files that a run left."""
     record = read_record(folder / "record.json")
-    figures = {path.stem.replace("-", " "): path for path in sorted((folder / "figures").glob("*.png"))}
+    figures = {caption(path.stem): path for path in sorted((folder / "figures").glob("*.png"))}
     path = folder / "report.html"
     write_text(path, render(record, title=folder.name, figures=figures))
     return path
+
+
+def caption(stem: str) -> str:
+    """What the page calls a figure, by its file's name without the ending."""
+    return stem.replace("-", " ")
 
 
 def render(

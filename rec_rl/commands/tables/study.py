@@ -1,4 +1,4 @@
-"""What the studies on the click world share on the command line: options, and how they end."""
+"""What tables share on the command line: options, and how they end."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +24,7 @@ def finish(
     columns: Sequence[str],
     figures: Mapping[str, "Figure"],
     as_json: bool,
+    each_seed: str | None = None,
 ) -> None:
     """Writes record, figures, Markdown and page into ``folder`` and prints the result.
 
@@ -34,29 +35,46 @@ def finish(
         columns: Metrics of the arms that the table shows; the record holds all.
         figures: By file name without its ending.
         as_json: Print the record instead of the table.
+        each_seed: Metric of which the table shows the value of every seed, too.
     """
     from rec_rl.experiments.records import write_text
     from rec_rl.report.figures import save
-    from rec_rl.report.page import rewrite_report
+    from rec_rl.report.page import caption, rewrite_report
 
     record.save(folder / "record.json")
     for name, figure in figures.items():
         save(figure, folder / "figures" / f"{name}.png")
     rewrite_report(folder)
     plain = record.to_dict()
-    rows = _rows(plain, columns)
-    write_text(folder / "table.md", _markdown(plain, title, ("arm", *columns), rows, list(figures)))
+    rows, header = _rows(plain, columns), ["arm", *columns]
+    if each_seed is not None:
+        header.append(f"{each_seed} by seed")
+        rows = [
+            [*row, _by_seed(arm, each_seed)] for row, arm in zip(rows, _arms(plain).values(), strict=True)
+        ]
+    captions = {name: caption(name) for name in figures}
+    write_text(folder / "table.md", _markdown(plain, title, header, rows, captions))
     if as_json:
         print_json(plain)
         return
-    print_table(title, ("arm", *columns), rows)
+    print_table(title, header, rows)
     print("\n".join(_remarks(plain)))
     print(folder / "report.html")
 
 
 def _rows(record: Mapping[str, Any], columns: Sequence[str]) -> list[list[str]]:
-    arms = record["arms"] | {f"{name} (control)": arm for name, arm in record["controls"].items()}
-    return [[name, *(estimate_text(arm["metrics"].get(c), 4) for c in columns)] for name, arm in arms.items()]
+    return [
+        [name, *(estimate_text(arm["metrics"].get(column), 4) for column in columns)]
+        for name, arm in _arms(record).items()
+    ]
+
+
+def _arms(record: Mapping[str, Any]) -> dict[str, Any]:
+    return record["arms"] | {f"{name} (control)": arm for name, arm in record["controls"].items()}
+
+
+def _by_seed(arm: Mapping[str, Any], metric: str) -> str:
+    return ", ".join(f"{value:.4f}" for value in arm["metrics"].get(metric, {}).get("per_seed") or [])
 
 
 def _remarks(record: Mapping[str, Any]) -> list[str]:
@@ -73,7 +91,7 @@ def _markdown(
     title: str,
     header: Sequence[str],
     rows: Sequence[Sequence[str]],
-    figures: Sequence[str],
+    captions: Mapping[str, str],
 ) -> str:
     seeds = ", ".join(map(str, record["seeds"]))
     lines = [
@@ -87,6 +105,6 @@ def _markdown(
         "",
         *(f"- {remark}" for remark in _remarks(record)),
         "",
-        *(f"![{name.replace('-', ' ')}](figures/{name}.png)" for name in figures),
+        *(f"![{words}](figures/{name}.png)" for name, words in captions.items()),
     ]
     return "\n".join(lines) + "\n"

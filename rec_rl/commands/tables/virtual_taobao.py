@@ -15,6 +15,7 @@ from rec_rl.commands.options import (
     one_thread_per_process,
     print_record,
 )
+from rec_rl.commands.tables.study import finish
 
 
 def virtual_taobao(
@@ -30,8 +31,7 @@ def virtual_taobao(
     one_thread_per_process()
     from rec_rl.experiments.virtual_taobao import run_table
     from rec_rl.progress import progress
-    from rec_rl.report.figures import save_training_curves
-    from rec_rl.report.page import write_report
+    from rec_rl.report.figures import figures_by_family
 
     folder = (runs / "table-virtual-taobao").absolute()
     with progress() as shown:
@@ -45,11 +45,21 @@ def virtual_taobao(
             progress=shown,
             command=command_line(),
         )
-    record.save(folder / "record.json")
-    curves = {name: [row["curve"] for row in rows] for name, rows in by_arm.items()}
-    save_training_curves(curves, folder / "figures")
-    write_report(folder, title="PPO and SAC on Virtual Taobao", curves=curves)
-    print_record(record.to_dict(), as_json)
+    finish(
+        record,
+        folder,
+        title="PPO and SAC on Virtual Taobao",
+        columns=(
+            "ectr",
+            "ectr_interquartile_mean",
+            "ectr_at_10000",
+            "ectr_at_25000",
+            "steps_to_0.9",
+            "seconds",
+        ),
+        figures=figures_by_family({name: [row["curve"] for row in rows] for name, rows in by_arm.items()}),
+        as_json=as_json,
+    )
 
 
 def virtual_taobao_settings(

@@ -4,7 +4,7 @@ import pytest
 
 from rec_rl.evaluation.intervals import mean_interval
 from rec_rl.experiments.records import RunRecord
-from rec_rl.report.figures import training_curves
+from rec_rl.report.figures import figures_by_family, training_curves
 from rec_rl.report.page import rewrite_report, write_report
 
 CURVES = {
@@ -53,3 +53,18 @@ def test_curves_show_every_seed_and_an_interval_from_three_on():
     axes = training_curves({k: v for k, v in CURVES.items() if all(v)}, "ectr", "eCTR").axes[0]
     assert len(axes.lines) == (1 + 3) + (1 + 1)
     assert len(axes.collections) == 1
+
+
+def test_a_figure_holds_the_arms_of_one_mode_with_the_plain_arm():
+    curve = [[{"step": 100.0, "ectr": 0.1}]]
+    arms = ("sac+a", "sac+a/iq_learn/raw", "sac+a/shuffled/raw", "sac+a/iq_learn/unit", "ppo", "ppo/x")
+    figures = figures_by_family(dict.fromkeys(arms, curve) | {"random": [[]]})
+    drawn = {
+        name: [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        for name, figure in figures.items()
+    }
+    assert drawn == {
+        "sac-a-raw-ectr-while-training": ["sac+a", "sac+a/iq_learn/raw", "sac+a/shuffled/raw"],
+        "sac-a-unit-ectr-while-training": ["sac+a", "sac+a/iq_learn/unit"],
+        "ppo-ectr-while-training": ["ppo", "ppo/x"],
+    }
