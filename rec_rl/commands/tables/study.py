@@ -70,7 +70,7 @@ def _rows(record: Mapping[str, Any], columns: Sequence[str]) -> list[list[str]]:
 
 
 def _arms(record: Mapping[str, Any]) -> dict[str, Any]:
-    return record["arms"] | {f"{name} (control)": arm for name, arm in record["controls"].items()}
+    return {**record["arms"], **{f"{name} (control)": arm for name, arm in record["controls"].items()}}
 
 
 def _by_seed(arm: Mapping[str, Any], metric: str) -> str:
