@@ -49,14 +49,8 @@ def virtual_taobao(
         record,
         folder,
         title="PPO and SAC on Virtual Taobao",
-        columns=(
-            "ectr",
-            "ectr_interquartile_mean",
-            "ectr_at_10000",
-            "ectr_at_25000",
-            "steps_to_0.9",
-            "seconds",
-        ),
+        columns=("ectr", "ectr_interquartile_mean", "steps_to_0.9", "seconds"),
+        each_seed="ectr",
         figures=figures_by_family({name: [row["curve"] for row in rows] for name, rows in by_arm.items()}),
         as_json=as_json,
     )
