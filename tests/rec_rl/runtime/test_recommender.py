@@ -128,12 +128,15 @@ def test_the_graph_of_an_artefact_finds_what_scoring_all_finds(tmp_path: Path, m
     GraphIndex(vectors, metric=metric).save(tmp_path / "items.usearch")
     exact = ItemSearch(vectors, metric)
     graph = ItemSearch(vectors, metric, tmp_path / "items.usearch")
+    found: dict[int, list[float]] = {5: [], 600: []}  # the graph, and too many to ask it
     for action in rng.normal(size=(20, 4)).astype(np.float32):
         best, _ = exact.search(action, 40, np.array([], np.int64))
         excluded = best[:30]
-        for k in (5, 600):  # the graph, and too many to ask it
+        for k in found:
             rows, scores = graph.search(action, k, excluded)
-            expected, expected_scores = exact.search(action, k, excluded)
-            assert not np.isin(rows, excluded).any()
-            assert np.isin(rows, expected).mean() > 0.9
-            np.testing.assert_allclose(scores[0], expected_scores[0], rtol=1e-4)
+            every, every_score = exact.search(action, 970, excluded)
+            score_of = dict(zip(every.tolist(), every_score.tolist(), strict=True))  # excluded ones have none
+            np.testing.assert_allclose(scores, [score_of[row] for row in rows.tolist()], rtol=1e-4, atol=1e-5)
+            found[k].append(np.isin(rows, every[:k]).mean())
+    assert np.mean(found[5]) > 0.95  # building a graph on several threads is not the same twice
+    assert np.mean(found[600]) == 1
