@@ -40,9 +40,14 @@ class TrialEntry:
         """Adds a report; one of a step that was reported before takes its place."""
         self.reports = [old for old in self.reports if old["step"] < report["step"]] + [dict(report)]
 
+    @property
+    def newest(self) -> dict[str, float]:
+        """The last report; empty before the first."""
+        return self.reports[-1] if self.reports else {}
+
     def last(self, metric: str) -> float | None:
         """The newest value of ``metric``."""
-        return self.reports[-1][metric] if self.reports else None
+        return self.newest.get(metric)
 
 
 class Journal:

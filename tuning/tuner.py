@@ -6,6 +6,7 @@ journal's trials again, in their order: each first repeats its reports, which te
 scheduler what they knew, and then goes on from its checkpoint.
 """
 
+import importlib.util
 import logging
 import os
 import shutil
@@ -79,6 +80,8 @@ class SweepConfig:
             )
         if self.scheduler == "pbt" and self.search != "random":
             raise ConfigError(f"pbt searches by itself: search must be random, got {self.search}")
+        if self.search == "optuna" and importlib.util.find_spec("optuna") is None:
+            raise ConfigError("search optuna needs the package optuna: pip install rec_rl[tune]")
 
 
 def run_sweep(
@@ -104,6 +107,7 @@ def run_sweep(
         RecRLError: If every trial failed; says why the first did.
     """
     os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0"}  # stdout is ours
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune would take Ctrl-C for the end of the search
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     past = [journal.entries[number] for number in sorted(journal.entries)]
     session = sum(1 for _ in journal.folder.glob("session-*"))
@@ -266,15 +270,11 @@ def _search(config: SweepConfig, past: list[TrialEntry]) -> Any:
     seed = config.seed + 1_000_003 * len(past)
     if config.search == "random":
         return BasicVariantGenerator(points_to_evaluate=points or None, random_state=seed)
-    try:
-        from optuna.samplers import TPESampler
-        from ray.tune.search.optuna import OptunaSearch
-    except ImportError as error:
-        raise ConfigError("search optuna needs the package optuna: pip install rec_rl[tune]") from error
     import optuna
+    from ray.tune.search.optuna import OptunaSearch
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return OptunaSearch(points_to_evaluate=points or None, sampler=TPESampler(seed=seed))
+    return OptunaSearch(points_to_evaluate=points or None, sampler=optuna.samplers.TPESampler(seed=seed))
 
 
 def _scheduler(config: SweepConfig, space: SearchSpace) -> Any:

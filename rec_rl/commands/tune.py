@@ -54,9 +54,7 @@ def tune(
     from rec_rl.errors import check_name
     from rec_rl.experiments import sweep
     from rec_rl.experiments.sweep_targets import SweepTarget
-    from rec_rl.progress import progress
     from tuning.best import BEST
-    from tuning.live import live_table
     from tuning.tuner import SweepConfig
 
     aim = SweepTarget(
@@ -82,17 +80,7 @@ def tune(
         seed=seed,
     )
     folder = (storage or Path("runs") / f"tune-{target}").absolute()
-    with live_table(metric, config.mode) as show, progress() as shown:
-        record = sweep.tune(
-            aim,
-            config,
-            folder,
-            resume=resume,
-            num_seeds=seeds,
-            on_change=show,
-            on_judged=lambda done, total: shown.update("fresh seeds", done, total),
-            command=command_line(),
-        )
+    record = sweep.tune(aim, config, folder, resume=resume, num_seeds=seeds, command=command_line())
     print_record(record.to_dict(), as_json)
     if not as_json:
         print(f"the best settings: {folder / BEST}")

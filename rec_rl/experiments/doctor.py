@@ -208,11 +208,12 @@ def check_writable(folder: Path) -> Check:
 
 
 def check_loopback() -> Check:
-    """Whether a server can listen on 127.0.0.1, as Ray's processes do."""
+    """Whether a server can listen on 127.0.0.1, as a run's own Ray does, and what listens elsewhere."""
     try:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
-        return Check(name="loopback", state=OK, found="127.0.0.1 can be listened on")
+        found = "runs listen on 127.0.0.1; with --num-learners also on one port of every interface"
+        return Check(name="loopback", state=OK, found=found)
     except OSError as error:
         return Check(
             name="loopback",

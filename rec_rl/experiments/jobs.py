@@ -126,6 +126,7 @@ def submit(address: str, spec: JobSpec, write: Callable[[str], None]) -> tuple[s
     """
     client = connect(address)
     name = _hand_in(client, spec.entrypoint, spec.runtime_env())
+    print(f"rec-rl: job {name} runs {spec.entrypoint}", file=sys.stderr)
     return name, follow(client, name, write)
 
 

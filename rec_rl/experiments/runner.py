@@ -21,13 +21,18 @@ Trial = Callable[[Mapping[str, Any]], Iterator[Event]]
 
 
 def start_ray(address: str | None = None, num_cpus: int | None = None) -> None:
-    """Joins the cluster at ``address``, the one of the job it runs in, or starts one on this machine."""
+    """Joins the cluster at ``address``, the one of the job it runs in, or starts one on this machine.
+
+    One that it starts listens on 127.0.0.1 alone.
+    """
     if ray.is_initialized():
         return
     ray._private.worker.print_to_stdstream = _tell  # stdout is for results
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # trials are the work, not a background task
     joins = address or os.environ.get("RAY_ADDRESS")
+    if not joins:  # Ray's own way to the loopback, which it takes by itself on macOS only
+        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     local = {} if joins else {"num_cpus": num_cpus, "include_dashboard": False}
     ray.init(address=joins, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local)
     logging.getLogger("ray").setLevel(logging.ERROR)

@@ -197,7 +197,7 @@ def main() -> None:
             seconds,
             given.seconds_between_kills,
             given.runners,
-            lambda now, steps: shown.update("soak, seconds", round(now), round(seconds), f"{steps:,} steps"),
+            lambda now, steps: shown.update("soak, seconds", int(now), int(seconds), f"{steps:,} steps"),
         )
     print(json.dumps({**asdict(found), "memory": found.memory[:: max(1, len(found.memory) // 60)]}, indent=1))
     sys.exit(0 if found.passed else 1)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,17 +16,19 @@ from rec_rl.evaluation.intervals import Estimate, mean_interval
 from rec_rl.experiments.records import RunRecord, to_plain, write_text
 from rec_rl.experiments.runner import Event, run_trials, start_ray
 from rec_rl.experiments.sweep_targets import SweepTarget, run_trial
+from rec_rl.progress import Progress, progress
 from rec_rl.report.figures import save
 from rec_rl.report.parallel_coordinates import parallel_coordinates
 from tuning.best import BEST, write_best
 from tuning.journal import FINISHED, Journal, TrialEntry
+from tuning.live import live_table
 from tuning.tuner import SweepConfig, run_sweep
 
 FIRST_FRESH_SEED = 1_000
 """Seeds of the re-evaluation; a sweep's own are small numbers."""
 NUM_JUDGED = 3
-
-OnChange = Callable[[list[TrialEntry]], None]
+MAY_CHANGE = {"samples", "max_concurrent"}
+"""What a sweep that is resumed may be asked for anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +47,6 @@ def tune(
     *,
     resume: bool,
     num_seeds: int,
-    on_change: OnChange,
-    on_judged: Callable[[int, int], None],
     command: str,
 ) -> RunRecord:
     """Searches, then trains the NUM_JUDGED best settings anew on ``num_seeds`` fresh seeds.
@@ -60,19 +60,24 @@ def tune(
         storage: Folder of the sweep, on a file system that every node shares.
         resume: Go on with the sweep that lies there.
         num_seeds: Fresh seeds; 0 takes the sweep's own word.
-        on_change: Called with every trial after each change.
-        on_judged: Called with the fresh runs done and their total.
         command: For the record.
+
+    Raises:
+        ConfigError: If the sweep cannot run, or ``storage`` holds another one.
+        RecRLError: If every trial failed.
     """
     started = time.monotonic()
     if config.scheduler != "none" and not target.kind.reports_on_the_way:
         raise ConfigError(f"{target.name} reports once, at its end: scheduler must be none")
     data_hash = target.data_hash
-    asked = {"target": asdict(target), "config": asdict(config), "data_hash": data_hash}
-    journal = Journal(storage, to_plain(asked), resume=resume)
+    asked = to_plain({**asdict(config), **asdict(target), "data_hash": data_hash})
+    identity = {name: value for name, value in asked.items() if name not in MAY_CHANGE}
+    journal = Journal(storage, identity, resume=resume)
     start_ray()
-    entries = run_sweep(partial(run_trial, target), target.space, config, journal, on_change)
-    judged = _judge(target, config, entries, num_seeds, storage / "judged", on_judged)
+    with live_table(config) as show:
+        entries = run_sweep(partial(run_trial, target), target.space, config, journal, show)
+    with progress() as shown:
+        judged = _judge(target, config, entries, num_seeds, storage / "judged", shown)
     best = judged[0]
     record = RunRecord(
         command=command,
@@ -96,7 +101,7 @@ def _judge(
     entries: list[TrialEntry],
     num_seeds: int,
     store: Path,
-    on_judged: Callable[[int, int], None],
+    shown: Progress,
 ) -> list[Judged]:
     """The leading settings, best first, by their mean over fresh seeds or by the sweep's own word."""
     leading = [e for e in entries if e.state == FINISHED] or [e for e in entries if e.reports]
@@ -116,7 +121,7 @@ def _judge(
     def count(name: str, event: Event) -> None:
         if "result" in event:
             done.add(name)
-            on_judged(len(done), len(specs))
+            shown.update("fresh seeds", len(done), len(specs))
 
     found = run_trials(
         judge_trial, specs, store=store, on_event=count, max_concurrent=config.max_concurrent or None
@@ -153,10 +158,7 @@ def _notes(entries: list[TrialEntry], best: Judged, num_seeds: int) -> list[str]
 
 def _write_trials(entries: list[TrialEntry], metric: str, storage: Path) -> None:
     """Every trial as a table, and those that reported as a figure."""
-    rows = [
-        {"trial": entry.number, "state": entry.state, **entry.drawn, **dict(*entry.reports[-1:])}
-        for entry in entries
-    ]
+    rows = [{"trial": entry.number, "state": entry.state, **entry.drawn, **entry.newest} for entry in entries]
     write_text(storage / "trials.csv", pd.DataFrame(rows).to_csv(index=False))
     shown = [{**entry.drawn, metric: entry.last(metric)} for entry in entries if entry.reports]
     save(parallel_coordinates(shown, metric), storage / "figures" / "trials.png")

@@ -1,22 +1,30 @@
-"""A job on a real ``ray start --head`` with its own ports, token and home, on the loopback alone."""
+"""Jobs on a real ``ray start --head``, by the commands of docs/clusters.md."""
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-RAY = Path(sys.executable).with_name("ray")
+BIN = Path(sys.executable).parent
 PATIENCE = 300
 
 pytestmark = pytest.mark.slow
+
+
+def documented(command: str) -> list[str]:
+    """The words of the line that runs ``command`` where docs/clusters.md starts a cluster on one machine."""
+    section = (ROOT / "docs" / "clusters.md").read_text().split("## A cluster on this machine")[1]
+    line = next(line for line in section.split("```")[1].splitlines() if command in line)
+    return shlex.split(line, comments=True)
 
 
 def free_ports(count: int) -> list[int]:
@@ -31,7 +39,7 @@ def free_ports(count: int) -> list[int]:
 
 
 class Head:
-    """A cluster of one node.
+    """A cluster of one node, with ports, a token and a home of its own.
 
     Attributes:
         address: Of its job server.
@@ -43,21 +51,23 @@ class Head:
         token = home / ".ray" / "auth_token"
         token.write_text("0123456789abcdef0123456789abcdef")
         token.chmod(0o600)
-        gcs, dashboard, client, low = free_ports(4)
+        gcs, dashboard, client, agent = free_ports(4)
         self.address = f"http://127.0.0.1:{dashboard}"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
-        kept.pop("RAY_ADDRESS", None)
-        self.environment = {**kept, "HOME": str(home)}
-        command = [RAY, "start", "--head", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
-        command += [f"--port={gcs}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
-        command += [f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={low}"]
-        command += ["--num-cpus=2", "--object-store-memory=100000000", f"--temp-dir={home / 'r'}"]
+        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"  # jobs run the node's ``python``
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_A")}
+        self.environment = kept | {"HOME": str(home), "PATH": path}
+        words = documented("ray start")
+        command = words.index("ray")
+        own = [f"--port={gcs}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
+        own += [f"--dashboard-agent-listen-port={agent}", f"--temp-dir={home / 'r'}", "--num-cpus=2"]
+        own += ["--object-store-memory=100000000", "--block", "--disable-usage-stats"]
         self.process = subprocess.Popen(
-            command,
+            [*words[command:], *own],
+            executable=BIN / "ray",
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=home,
-            env={**self.environment, "RAY_AUTH_MODE": "token"},
+            env=self.environment | dict(word.split("=") for word in words[:command]),
             start_new_session=True,
         )
 
@@ -90,7 +100,7 @@ class Head:
         """Ends its whole process group; Ray's processes end with their parent."""
         os.killpg(self.process.pid, signal.SIGTERM)
         try:
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
 
@@ -105,13 +115,15 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         started.stop()
 
 
-def test_a_job_trains_on_the_cluster_and_its_output_is_followed(head: Head, tmp_path: Path):
-    train = ["train", "sac", "--weights", "synthetic", "--steps", "800", "--runs", str(tmp_path), "--json"]
-    done = head.rec_rl("submit", "--address", head.address, "--working-dir", str(ROOT), "--", *train)
+def test_the_documented_job_trains_on_the_cluster_and_its_output_is_followed(head: Head, tmp_path: Path):
+    own = {"http://127.0.0.1:8265": head.address, "$PWD/runs": str(tmp_path)}
+    rec_rl, *submit = [own.get(word, word) for word in documented("rec-rl submit")]
+    assert rec_rl == "rec-rl"
+    done = head.rec_rl(*submit, "--weights", "synthetic", "--steps", "800", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    record = json.loads((tmp_path / "sac-0" / "record.json").read_text())
+    record = json.loads((tmp_path / "third" / "record.json").read_text())
     assert json.dumps(record, indent=1) in done.stdout
-    assert "ms/step" in done.stdout  # the job's progress
+    assert "sac: 800/800" in done.stdout  # the job's progress
 
 
 def test_a_failing_job_gives_its_exit_code_and_its_one_line(head: Head):
@@ -131,6 +143,12 @@ def test_a_client_without_the_token_is_turned_away(head: Head):
     )
 
 
+def test_an_address_at_which_nothing_answers_is_one_line(head: Head):
+    done = head.rec_rl("submit", "--address", "http://127.0.0.1:1", "--", "doctor")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("rec-rl: no job server answers at http://127.0.0.1:1: ")
+
+
 def test_the_doctor_compares_every_node_with_this_machine(head: Head):
     done = head.rec_rl("doctor", "--address", head.address, "--json")
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
@@ -140,10 +158,10 @@ def test_the_doctor_compares_every_node_with_this_machine(head: Head):
     assert [node["found"] for node in nodes] == ["same versions as here"]
 
 
-def test_the_job_server_listens_on_the_loopback_alone(head: Head):
-    port = int(head.address.rsplit(":", 1)[1])
-    listening = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    hosts = {
-        row[1].split(":")[0] for row in listening if row[3] == "0A" and int(row[1].split(":")[1], 16) == port
-    }
-    assert hosts == {"0100007F"}
+def test_the_cluster_listens_on_the_loopback_alone(
+    head: Head, ports: Callable[[int], tuple[list[int], list[int]]]
+):
+    inside, elsewhere = ports(head.process.pid)
+    assert int(head.address.rsplit(":", 1)[1]) in inside
+    assert len(inside) > 5
+    assert elsewhere == []

@@ -50,9 +50,9 @@ def main(folder: Path, search: str, scheduler: str, resume: bool) -> None:
         search=search,
         scheduler=scheduler,
         mutable=("x",),
-        max_concurrent=2,
+        max_concurrent=2 if scheduler != "pbt" else 4,  # which has trials wait for those that wait for a core
     )
-    start_ray(num_cpus=2)
+    start_ray(num_cpus=4)
     journal = Journal(folder, {"samples": 4}, resume=resume)
     for entry in run_sweep(count, Space(), config, journal, lambda entries: None):
         print("TRIAL", entry.number, entry.state, f"{entry.drawn['x']:.6f}", entry.last("score"), flush=True)

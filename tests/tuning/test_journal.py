@@ -1,3 +1,5 @@
+import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,9 +64,13 @@ def test_the_best_that_finished_comes_first():
         ({"scheduler": "pbt"}, "pbt needs settings that can change in mid-trial"),
         ({"scheduler": "pbt", "mutable": ("lr",), "search": "optuna"}, "search must be random, got optuna"),
         ({"max_concurrent": -1}, "max_concurrent must be >= 0, got -1"),
+        ({"search": "optuna"}, r"optuna needs the package optuna: pip install rec_rl\[tune\]"),
     ],
 )
-def test_a_sweep_that_cannot_run_is_refused(changes: dict[str, object], message: str):
+def test_a_sweep_that_cannot_run_is_refused(
+    changes: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # as where optuna is not installed
     with pytest.raises(ConfigError, match=message):
         SweepConfig(**(CONFIG | changes))
 
@@ -82,13 +88,33 @@ def test_the_best_settings_come_back_for_their_target_only(tmp_path: Path):
 
 def test_the_table_shows_running_trials_and_then_the_best(capsys: pytest.CaptureFixture[str]):
     entries = [entry(0, FINISHED, 0.5), entry(1, "running", 0.1, 3), entry(2, FINISHED, 0.75)]
-    table = trial_table(entries, "ectr", "max")
+    config = SweepConfig(**CONFIG | {"samples": 4})
+    table = trial_table(entries, config)
     assert list(table.columns[0].cells) == ["1", "2", "0"]
     assert list(table.columns[3].cells) == ["0.1000", "0.7500", "0.5000"]
-    assert table.title == "2 of 3 trials done"
-    with live_table("ectr", "max") as show:
+    assert table.title == "2 of 4 trials done"
+    with live_table(config) as show:
         show(entries)
         show(entries)  # nothing new to say
     told = capsys.readouterr()
-    assert told.err == "sweep: 2 of 3 trials done, best ectr 0.7500 (trial 2)\n"
+    assert told.err == "sweep: 2 of 4 trials done, best ectr 0.7500 (trial 2)\n"
     assert told.out == ""
+
+
+def test_the_table_moves_on_a_terminal_and_what_others_print_stays_above_it(monkeypatch: pytest.MonkeyPatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    screen = Terminal()
+    long = TrialEntry(number=7, drawn={f"setting_{i}": i for i in range(9)}, state=FINISHED)
+    long.tell({"step": 9, "ectr": 0.5})
+    with live_table(SweepConfig(**CONFIG), screen) as show:
+        assert "0 of 3 trials done" in screen.getvalue()  # before the first trial starts
+        show([long])
+        print("a word of Ray's", file=sys.stderr)
+    shown = screen.getvalue()
+    assert shown.index("a word of Ray's") < shown.rindex("1 of 3 trials done")
+    assert "│     7 │ finished │    9 │ 0.5000 │ setting_0 0, setting… │" in shown  # the settings give way

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("sweep_script.py")
 STEPS = 6
+PATIENCE = 500
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +46,7 @@ def half_way(folder: Path) -> bool:
 def test_a_killed_sweep_repeats_no_finished_trial_and_goes_on_with_the_others(tmp_path: Path, search: str):
     folder = tmp_path / "sweep"
     process = start(folder, search, "none")
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + PATIENCE
     while not half_way(folder):
         assert process.poll() is None, "the sweep ended before it could be killed"
         assert time.monotonic() < deadline, trials(folder)
@@ -56,7 +57,7 @@ def test_a_killed_sweep_repeats_no_finished_trial_and_goes_on_with_the_others(tm
     assert len(before) >= 2
 
     resumed = start(folder, search, "none", "--resume")
-    output, _ = resumed.communicate(timeout=300)
+    output, _ = resumed.communicate(timeout=PATIENCE)
     assert resumed.returncode == 0
     assert output.count("finished") == 4
     after = trials(folder)
@@ -79,7 +80,7 @@ def test_a_killed_sweep_repeats_no_finished_trial_and_goes_on_with_the_others(tm
 
 def run(folder: Path, search: str, scheduler: str, *options: str) -> list[dict[str, Any]]:
     process = start(folder, search, scheduler, *options)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert output.count("TRIAL") == 4
     return trials(folder)

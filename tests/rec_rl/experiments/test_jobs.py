@@ -116,7 +116,13 @@ def test_a_job_that_cannot_run_is_refused(changes: dict[str, Any], message: str)
         JobSpec(**({"arguments": ("doctor",), "working_dir": ROOT} | changes))
 
 
-def test_an_address_without_a_job_server_is_refused():
+def test_an_address_without_a_job_server_is_refused(monkeypatch: pytest.MonkeyPatch):
+    def absent(address: str) -> None:
+        raise ConnectionError(f"nothing answers at {address}")
+
+    # the client itself would settle for the whole process whether Ray uses tokens
+    monkeypatch.setattr("ray.job_submission.JobSubmissionClient", absent)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with pytest.raises(ConfigError, match=r"must be a job server's.*got 'localhost:6379'"):
         jobs.connect("localhost:6379")
     with pytest.raises(ConfigError, match=r"no job server answers at http://127\.0\.0\.1:1"):

@@ -2,12 +2,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from rec_rl.errors import ConfigError
 from rec_rl.experiments import sweep_targets
+from rec_rl.experiments.presets import PLAIN
+from rec_rl.experiments.records import RunRecord
 from rec_rl.experiments.sweep import judge_trial, tune
 from rec_rl.experiments.sweep_targets import TARGETS, SweepTarget
+from rec_rl.experiments.training import TrainingSpec, build_algorithm
+from tuning.best import BEST, read_best
 from tuning.tuner import SweepConfig
 
 
@@ -65,14 +70,28 @@ def test_a_scheduler_has_nothing_to_decide_on_a_single_report(tmp_path: Path):
         scheduler="asha",
     )
     with pytest.raises(ConfigError, match="anchored reports once, at its end: scheduler must be none"):
-        tune(
-            target,
-            config,
-            tmp_path / "s",
-            resume=False,
-            num_seeds=0,
-            on_change=print,
-            on_judged=print,
-            command="",
-        )
+        tune(target, config, tmp_path / "s", resume=False, num_seeds=0, command="")
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_a_sweep_leaves_settings_that_a_run_takes_and_can_be_made_larger(tmp_path: Path):
+    target = SweepTarget(name="sac", env="virtual-taobao", steps=600)
+
+    def sweep(samples: int, *, resume: bool) -> RunRecord:
+        metrics = tuple(target.metrics)
+        config = SweepConfig(samples=samples, metrics=metrics, metric="ectr", mode="max", max_steps=600)
+        return tune(target, config, tmp_path, resume=resume, num_seeds=1, command="rec-rl tune sac")
+
+    sweep(2, resume=False)
+    two = pd.read_csv(tmp_path / "trials.csv").sort_values("trial", ignore_index=True)
+    record = sweep(3, resume=True)
+    three = pd.read_csv(tmp_path / "trials.csv").sort_values("trial", ignore_index=True)
+    pd.testing.assert_frame_equal(three[:2], two)
+    assert list(three.state) == ["finished"] * 3
+    assert set(record.arms) == {"trial 0", "trial 1", "trial 2"}
+    assert record.metrics["ectr"] == max((arm["ectr"] for arm in record.arms.values()), key=lambda e: e.value)
+    assert (tmp_path / "figures" / "trials.png").is_file()
+    best = read_best(tmp_path / BEST, "sac")
+    build_algorithm(TrainingSpec(algorithm="sac", settings=PLAIN["sac"] | best)).stop()

@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 import ray
 
+from rec_rl import cli
 from rec_rl.algorithms.online import LearnerLostError, OnlineAlgorithm
 from rec_rl.checkpoint import load_state
 from rec_rl.errors import CheckpointError
@@ -56,20 +59,6 @@ specs = {folder: TrainingSpec.from_plain(spec) for folder, spec in json.loads(sy
 for _ in zip_longest(*(train(spec, Path(folder)) for folder, spec in specs.items())):
     print("on", flush=True)
 """
-
-
-def assert_equal(a: Any, b: Any, at: str = "state") -> None:
-    """Every array, number and random state of two checkpoints, bit for bit."""
-    if isinstance(a, dict):
-        assert a.keys() == b.keys(), at
-        for key in a:
-            assert_equal(a[key], b[key], f"{at}/{key}")
-    elif isinstance(a, list):
-        assert len(a) == len(b), at
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            assert_equal(x, y, f"{at}/{i}")
-    else:
-        np.testing.assert_array_equal(a, b, err_msg=at)
 
 
 def finish(spec: TrainingSpec, folder: Path) -> tuple[dict[str, Any], Any]:
@@ -120,7 +109,7 @@ def test_a_driver_killed_at_a_random_step_is_resumed_to_the_same_state(
         assert newest.name < "step_000000500", f"killed too late, {after} events behind the checkpoint"
         result, state = finish(spec, tmp_path / name)
         assert result == uninterrupted[name][0], after
-        assert_equal(state, uninterrupted[name][1], name)
+        np.testing.assert_equal(state, uninterrupted[name][1], name)
 
 
 def test_a_truncated_checkpoint_is_passed_over_in_words(
@@ -148,6 +137,36 @@ def test_a_truncated_checkpoint_is_passed_over_in_words(
         (path / "state.json").unlink()
     with pytest.raises(CheckpointError, match=r"no checkpoint in .* is whole: .*state\.json is missing"):
         next(train(PPO, tmp_path))
+
+
+def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on_when_there_is_room(
+    uninterrupted: dict[str, tuple[dict[str, Any], Any]], tmp_path: Path
+):
+    run = train(PPO, tmp_path)
+    while (kept := last_checkpoint(tmp_path)) is None:
+        next(run)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    room = (kept / "state.safetensors").stat().st_size - 1
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))  # refuses more, as a full disk does
+    try:
+        with pytest.raises(CheckpointError, match=r"^cannot write checkpoint .*File too large[^\n]*$"):
+            list(run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == [kept]
+    assert finish(PPO, tmp_path)[0] == uninterrupted["ppo"][0]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(sys, "argv", ["rec-rl", "train", "ppo", "--weights", "synthetic", "--runs", "/sys/r"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    told = capsys.readouterr()
+    assert told.err.splitlines()[-1] == "rec-rl: cannot write /sys/r: Operation not permitted"
+    assert told.out == ""
 
 
 @pytest.fixture
@@ -188,6 +207,34 @@ def test_a_learner_that_is_lost_over_and_over_ends_the_run(mortal: list[int], tm
 
 
 @pytest.mark.slow
+def test_a_killed_learner_costs_time_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    spec = replace(PPO, num_learners=1)
+    whole = finish(spec, tmp_path / "whole")
+    built: list[OnlineAlgorithm] = []
+    setup = OnlineAlgorithm.setup
+
+    def remember(self: OnlineAlgorithm, config: Any) -> None:
+        built.append(self)
+        setup(self, config)
+
+    monkeypatch.setattr(OnlineAlgorithm, "setup", remember)
+    notes: list[str] = []
+    killed = False
+    for event in train(spec, tmp_path / "killed"):
+        notes += [event["note"]] if "note" in event else []
+        if not killed and last_checkpoint(tmp_path / "killed") is not None:
+            learner = next(iter(built[-1].learner_group.foreach_learner(lambda _: os.getpid()))).get()
+            os.kill(learner, signal.SIGKILL)
+            killed = True
+    assert len(built) == 2
+    assert len(notes) == 1
+    assert notes[0].endswith("going on from the last checkpoint")
+    result, state = finish(spec, tmp_path / "killed")
+    assert result == whole[0]
+    np.testing.assert_equal(state, whole[1])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sac", "ppo"])
 def test_a_run_with_runners_of_its_own_goes_on_to_the_same_state(tmp_path: Path, name: str):
     spec = replace(SPECS[name], num_env_runners=2, num_envs_per_env_runner=2)
@@ -199,4 +246,4 @@ def test_a_run_with_runners_of_its_own_goes_on_to_the_same_state(tmp_path: Path,
     interrupted.close()
     result, state = finish(spec, tmp_path / "broken")
     assert result == whole[0]
-    assert_equal(state, whole[1], name)
+    np.testing.assert_equal(state, whole[1])
