@@ -20,7 +20,8 @@ from rec_rl.experiments.scaling import (
 
 MACHINES = (1, 8, 64)
 CORES_PER_MACHINE = 16
-LEARNERS = (1, 4)
+LEARNING = ((1, BATCH_SIZE), (4, BATCH_SIZE), (1, 32 * BATCH_SIZE), (4, 32 * BATCH_SIZE))
+"""Learners and rows of a minibatch."""
 USERS = 100_000_000
 REQUESTS_PER_USER = 240
 """As many as the session world records of a user."""
@@ -48,30 +49,43 @@ def row_sizes() -> RowSizes:
     )
 
 
-def balance_point(model: ThroughputModel, learners: int) -> int:
-    """Fewest runners, each on a core of its own, with which learning takes longer than sampling."""
-    runners = 1
-    while True:
-        phases = model.phases(runners, learners, cores=max(runners, learners))
-        if phases["learning"] + phases["summing gradients"] >= phases["sampling"] or runners >= 4096:
+def balance_point(model: ThroughputModel, learners: int, batch_size: int) -> int | None:
+    """Fewest runners, each on a core of its own, with which learning takes longer than sampling.
+
+    None if it never does: with more runners there is more to learn, too.
+    """
+    for runners in (1 << doublings for doublings in range(13)):
+        phases = model.phases(runners, learners, cores=max(runners, learners), batch_size=batch_size)
+        if phases["learning"] + phases["summing gradients"] >= phases["sampling"]:
             return runners
-        runners += 1
+    return None
 
 
-def write_page(path: Path, model: ThroughputModel, measured: Sequence[Iteration], cores: int) -> None:
-    """Writes what was measured, fitted and predicted."""
-    write_text(
-        path, "\n\n".join([*_measured(model, measured, cores), *_predicted(model), *_logs(model)]) + "\n"
-    )
+def write_page(
+    path: Path, model: ThroughputModel, measured: Sequence[Iteration], *, cores: int, load: float
+) -> None:
+    """Writes what was measured, fitted and predicted.
+
+    Args:
+        path: Of the page.
+        model: Fitted to ``measured``.
+        measured: On this machine.
+        cores: Of it.
+        load: Processes of others that were busy when it began.
+    """
+    paragraphs = [*_measured(model, measured, cores, load), *_predicted(model), *_logs(model)]
+    write_text(path, "\n\n".join(paragraphs) + "\n")
 
 
-def _measured(model: ThroughputModel, measured: Sequence[Iteration], cores: int) -> Iterable[str]:
+def _measured(
+    model: ThroughputModel, measured: Sequence[Iteration], cores: int, load: float
+) -> Iterable[str]:
     costs = model.costs
     yield "# Scaling"
     yield (
         "Written by `python -m rec_rl.experiments.scaling`, which measures this machine "
-        f"({cores} cores) and fits a model to it; the record is "
-        "[results/scaling.json](results/scaling.json). "
+        f"({cores} cores; {load:.1f} processes of others were busy when it began) and fits a model to it; "
+        "the record is [results/scaling.json](results/scaling.json). "
         "PPO on the synthetic Virtual Taobao, networks of 64 x 64, "
         f"{ENVS_PER_RUNNER} environments a runner, {STEPS_PER_RUNNER} steps in each before an update, "
         f"{NUM_PASSES} passes in minibatches of {BATCH_SIZE}."
@@ -80,7 +94,11 @@ def _measured(model: ThroughputModel, measured: Sequence[Iteration], cores: int)
     yield _table(
         ("what", "cost"),
         [
-            ("environment step, with the policy's forward", micro(costs.env_step)),
+            (
+                f"environment step or reset ({1 - costs.steps_per_row:.0%}), with the policy's forward",
+                micro(costs.env_step),
+            ),
+            ("the same on its way to the learner", size(costs.row_bytes)),
             (
                 "gradient step",
                 f"{micro(costs.gradient_step)} + {micro(costs.gradient_row)} a row "
@@ -91,18 +109,17 @@ def _measured(model: ThroughputModel, measured: Sequence[Iteration], cores: int)
                 "checkpoint, with fsync and checksums",
                 f"{costs.checkpoint * 1e3:.1f} ms, {size(costs.checkpoint_bytes)}",
             ),
-            ("an environment step on its way to the learner", size(costs.row_bytes)),
         ],
     )
     yield "CPU time of one process, but for the checkpoint, which is wall time."
     yield "## The model"
     yield (
-        "Sampling and learning follow each other, so an iteration takes the sum of its phases. Five weights, "
-        "none negative, are fitted to the wall times below: "
-        f"{model.overhead * 1e3:.1f} ms an iteration, {model.per_runner * 1e3:.1f} ms a runner's call and "
-        f"answer, {model.reduce * 1e3:.2f} ms for summing gradients once, and factors "
-        f"{model.sampling:.2f} and {model.learning:.2f} by which environment and gradient steps are dearer "
-        "in the run than alone (other work on the same cores among them)."
+        "Sampling and learning follow each other, so an iteration takes the sum of its phases: the costs "
+        "above, divided by the processes that share them, and four weights that are fitted to the wall times "
+        f"below. They are {model.overhead * 1e3:.1f} ms an iteration, {model.per_runner * 1e3:.1f} ms a "
+        f"runner's call and answer, {model.reduce * 1e3:.2f} ms for summing gradients once, and a factor of "
+        f"{model.dearer:.2f}, at least 1, by which steps are dearer in the run than alone (other work on the "
+        "same cores is in it)."
     )
     rows = []
     for point in measured:
@@ -132,28 +149,30 @@ def _predicted(model: ThroughputModel) -> Iterable[str]:
     rows = []
     for machines in MACHINES:
         runners = machines * CORES_PER_MACHINE
-        for learners in LEARNERS:
-            phases = model.phases(runners, learners, cores=runners)
-            total = sum(phases.values())
+        for learners, batch_size in LEARNING:
+            phases = model.phases(runners, learners, cores=runners, batch_size=batch_size)
+            throughput = model.env_steps_per_second(runners, learners, cores=runners, batch_size=batch_size)
             longest = max(phases, key=lambda name: phases[name])
-            rows.append(
-                (
-                    str(machines),
-                    str(learners),
-                    f"{model.env_steps_per_second(runners, learners, cores=runners):,.0f}",
-                    longest,
-                    f"{phases[longest] / total:.0%}",
-                )
-            )
-    yield _table(("machines", "learners", "env steps/s", "longest phase", "its share"), rows)
-    few, many = (balance_point(model, learners) for learners in LEARNERS)
+            share = phases[longest] / sum(phases.values())
+            row = machines, learners, f"{batch_size:,}", f"{throughput:,.0f}", longest, f"{share:.0%}"
+            rows.append([str(cell) for cell in row])
+    header = ("machines", "learners", "minibatch", "env steps/s", "longest phase", "its share")
+    yield _table(header, rows)
     yield (
-        f"With one learner the bottleneck moves from sampling to learning at {few} runners, with "
-        f"{LEARNERS[1]} learners at {many}: a learner takes {NUM_PASSES} gradient passes over what a runner "
-        "samples once. Beyond that point runners bring nothing; a faster learner (a GPU, larger minibatches, "
-        "fewer passes) does. Past some hundred runners the driver's calls to each of them come next, which "
-        "more environments a runner make rarer."
+        f"{' '.join(_bottleneck(model, *setting) for setting in LEARNING)} A learner takes {NUM_PASSES} "
+        "gradient passes over what a runner samples once: beyond that point more runners bring little, and a "
+        "faster learner (a GPU, larger minibatches, fewer passes) does."
     )
+
+
+def _bottleneck(model: ThroughputModel, learners: int, batch_size: int) -> str:
+    where = f"With {learners} learner{'s' if learners > 1 else ''} and minibatches of {batch_size:,}"
+    runners = balance_point(model, learners, batch_size)
+    if runners is None:
+        return f"{where} sampling stays the bottleneck."
+    if runners == 1:
+        return f"{where} learning is the bottleneck from the first runner on."
+    return f"{where} the bottleneck moves from sampling to learning at about {runners} runners."
 
 
 def _logs(model: ThroughputModel) -> Iterable[str]:
