@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rec_rl.algorithms.networks import mlp
+from rec_rl.algorithms.networks import MLP
 from rec_rl.algorithms.offline import OfflineAlgorithm
 from rec_rl.algorithms.offline_critic import ActorCriticModule, CriticConfig, CriticLearner
 from rec_rl.algorithms.offline_learner import Batch, frozen_copy
@@ -56,10 +56,10 @@ class BCQModule(ActorCriticModule):
         super().setup()
         latent = 2 * self.action_size
         both = self.obs_size + self.action_size
-        self.actor = mlp([both, *self.hidden, self.action_size])
+        self.actor = MLP([both, *self.hidden, self.action_size])
         self.target_actor = frozen_copy(self.actor)
-        self.encoder = mlp([both, *self.hidden, 2 * latent])
-        self.decoder = mlp([self.obs_size + latent, *self.hidden, self.action_size])
+        self.encoder = MLP([both, *self.hidden, 2 * latent])
+        self.decoder = MLP([self.obs_size + latent, *self.hidden, self.action_size])
         draws = torch.randn(self.model_config["num_candidates"], latent)
         self.register_buffer("latents", draws.clamp(-LATENT_CLIP, LATENT_CLIP))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rec_rl.algorithms.networks import mlp
+from rec_rl.algorithms.networks import MLP
 from rec_rl.algorithms.offline import OfflineAlgorithm, OfflineConfig
 from rec_rl.algorithms.offline_learner import Batch, OfflineLearner, OfflineModule
 
@@ -22,7 +22,7 @@ class ILModule(OfflineModule):
     def setup(self) -> None:
         """Builds the actor."""
         super().setup()
-        self.actor = mlp([self.obs_size, *self.hidden, self.action_size])
+        self.actor = MLP([self.obs_size, *self.hidden, self.action_size])
 
     def policy(self, obs: Tensor) -> Tensor:
         """The actor's output."""

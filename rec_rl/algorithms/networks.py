@@ -8,14 +8,71 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
-def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
-    """Linear layers of ``sizes`` with an activation between them and none at the end."""
-    layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(sizes[:-1]):
-        layers += [nn.Linear(fan_in, fan_out), activation()]
-    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+class MLP(nn.Sequential):
+    """Linear layers with a ReLU or tanh between them and none at the end.
+
+    Where gradients are recorded, all layers are one node of the graph: a small network costs as much in nodes
+    as in products. The function is that of the layers one by one.
+
+    Args:
+        sizes: Layer widths, input to output.
+        activation: nn.ReLU or nn.Tanh.
+    """
+
+    def __init__(self, sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> None:
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in pairwise(sizes[:-1]):
+            layers += [nn.Linear(fan_in, fan_out), activation()]
+        super().__init__(*layers, nn.Linear(sizes[-2], sizes[-1]))
+        self._tanh = activation is nn.Tanh
+        self._linear = tuple(layer for layer in self if isinstance(layer, nn.Linear))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., sizes[0]] to [..., sizes[-1]]."""
+        if not torch.is_grad_enabled():
+            plain: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return plain
+        rows = x.reshape(-1, x.shape[-1])
+        parameters = [part for layer in self._linear for part in (layer.weight, layer.bias)]
+        out: Tensor = _Layers.apply(rows, self._tanh, *parameters)  # type: ignore[no-untyped-call]
+        return out.reshape(*x.shape[:-1], -1)
+
+
+class _Layers(torch.autograd.Function):
+    """The layers of an `MLP`; parameters are weight [out, in] and bias [out] in turn."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, tanh: bool, *parameters: Tensor) -> Tensor:
+        weights, biases = parameters[::2], parameters[1::2]
+        inputs = [x]
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            hidden = torch.addmm(bias, inputs[-1], weight.t())
+            inputs.append(hidden.tanh_() if tanh else hidden.relu_())
+        ctx.save_for_backward(*inputs, *weights)
+        ctx.tanh = tanh
+        return torch.addmm(biases[-1], inputs[-1], weights[-1].t())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        half = len(ctx.saved_tensors) // 2
+        inputs, weights = ctx.saved_tensors[:half], ctx.saved_tensors[half:]
+        of_parameters: list[Tensor] = []
+        for layer in range(half - 1, -1, -1):
+            of_parameters = [gradient.t() @ inputs[layer], gradient.sum(0), *of_parameters]
+            if layer == 0:
+                break
+            gradient = gradient @ weights[layer]
+            if ctx.tanh:
+                gradient = torch.ops.aten.tanh_backward(gradient, inputs[layer])
+            else:
+                gradient = torch.ops.aten.threshold_backward(gradient, inputs[layer], 0)
+        of_x = gradient @ weights[0] if ctx.needs_input_grad[0] else None
+        return of_x, None, *of_parameters
 
 
 class UnitScale(nn.Module):
@@ -56,15 +113,29 @@ class EnsembleMLP(nn.Module):
             )
             self.biases.append(nn.Parameter(torch.empty(num_members, 1, fan_out).uniform_(-bound, bound)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, sizes[0]] -> [E, B, sizes[-1]]."""
-        hidden = x.expand(len(self.weights[0]), *x.shape)
-        last = len(self.weights) - 1
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            hidden = torch.baddbmm(bias, hidden, weight)
-            if i < last:
-                hidden = torch.relu(hidden)
+    def forward(self, *parts: Tensor) -> Tensor:
+        """Parts of the input, side by side sizes[0] wide, [B, ...] -> [E, B, sizes[-1]].
+
+        They are multiplied apart, so that the gradient of one, an action, costs nothing for the others.
+        """
+        (weight, bias), *layers = zip(self.weights, self.biases, strict=True)
+        slices = weight.split([part.shape[1] for part in parts], dim=1)
+        inputs = [part.expand(len(weight), *part.shape) for part in parts]
+        hidden = torch.baddbmm(bias, inputs[0], slices[0])
+        for part, its_weight in zip(inputs[1:], slices[1:], strict=True):
+            hidden = hidden.baddbmm_(part, its_weight)
+        for weight, bias in layers:
+            hidden = _affine(torch.relu_(hidden), weight, bias)
         return hidden
+
+
+def _affine(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """hidden @ weight + bias by member, [E, B, H] -> [E, B, K]."""
+    if weight.shape[-1] > 1:
+        return torch.baddbmm(bias, hidden, weight)
+    # One column: a batched product is several times slower on a CPU than one product per member.
+    columns = [member.mv(column) for member, column in zip(hidden, weight.squeeze(-1), strict=True)]
+    return torch.stack(columns).unsqueeze(-1) + bias
 
 
 class FusedAdam(torch.optim.Adam):
@@ -77,16 +148,17 @@ class FusedAdam(torch.optim.Adam):
     def __init__(self, params: Sequence[nn.Parameter], lr: float) -> None:
         super().__init__(params, lr=lr, fused=True)
         self._lists: tuple[list[Tensor], ...] | None = None
+        self._count = torch.empty(0)
 
-    def fused_step(self, grads: Sequence[Tensor]) -> None:
-        """One step on ``grads``, in the order of the parameters."""
+    def fused_step(self, grads: Sequence[Tensor], *, divisor: Tensor | None = None) -> None:
+        """One step on ``grads``, in the order of the parameters, divided by a scalar where it is given."""
         if self._lists is None:
             self._lists = self._gather()
         params, first, second, counts = self._lists
         group = self.param_groups[0]
         beta1, beta2 = group["betas"]
         with torch.no_grad():
-            torch._foreach_add_(counts, 1)
+            self._count += 1
             torch._fused_adam_(
                 params,
                 list(grads),
@@ -101,6 +173,7 @@ class FusedAdam(torch.optim.Adam):
                 eps=group["eps"],
                 amsgrad=False,
                 maximize=False,
+                grad_scale=divisor,
             )
 
     def load_state_dict(self, state_dict: Any) -> None:
@@ -119,5 +192,8 @@ class FusedAdam(torch.optim.Adam):
                     "exp_avg": torch.zeros_like(param),
                     "exp_avg_sq": torch.zeros_like(param),
                 }
+        self._count = torch.stack([self.state[param]["step"] for param in params])
+        for param, count in zip(params, self._count, strict=True):
+            self.state[param]["step"] = count  # a view, so that all are counted at once
         names = ("exp_avg", "exp_avg_sq", "step")
         return (params, *([self.state[p][name] for p in params] for name in names))

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rec_rl.algorithms.networks import EnsembleMLP, mlp
+from rec_rl.algorithms.networks import MLP, EnsembleMLP
 from rec_rl.algorithms.offline import OfflineConfig
 from rec_rl.algorithms.offline_learner import Batch, OfflineLearner, OfflineModule, frozen_copy
 from rec_rl.algorithms.online import check_bound
@@ -62,7 +62,7 @@ class ActorCriticModule(OfflineModule):
     def setup(self) -> None:
         """Builds the networks."""
         super().setup()
-        self.actor = mlp([self.obs_size, *self.hidden, self.action_outputs * self.action_size])
+        self.actor = MLP([self.obs_size, *self.hidden, self.action_outputs * self.action_size])
         self.critics = EnsembleMLP(self.num_critics, [self.obs_size + self.action_size, *self.hidden, 1])
         self.target_actor = frozen_copy(self.actor)
         self.target_critics = frozen_copy(self.critics)
@@ -77,7 +77,7 @@ class ActorCriticModule(OfflineModule):
 
     def q(self, critics: nn.Module, obs: Tensor, action: Tensor) -> Tensor:
         """Values of every critic, shape [critics, B]."""
-        values: Tensor = critics(torch.cat([obs, action], dim=-1)).squeeze(-1)
+        values: Tensor = critics(obs, action).squeeze(-1)
         return values
 
     def targets(self) -> list[tuple[nn.Module, nn.Module]]:
@@ -91,7 +91,7 @@ class ValueModule(ActorCriticModule):
     def setup(self) -> None:
         """Builds the networks."""
         super().setup()
-        self.value = mlp([self.obs_size, *self.hidden, 1])
+        self.value = MLP([self.obs_size, *self.hidden, 1])
         del self.target_actor
 
     def v(self, obs: Tensor) -> Tensor:

@@ -78,10 +78,11 @@ class OnlineLearner(TorchLearner):
             torch.distributed.all_reduce(flat)
             parts = torch.split(flat, [p.numel() for p in params])
             grads = tuple(part.view_as(p) for part, p in zip(parts, params, strict=True))
+        divisor = None
         if max_norm is not None:
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-            torch._foreach_mul_(grads, (max_norm / (norm + 1e-6)).clamp(max=1))
-        optimizer.fused_step(grads)
+            divisor = ((norm + 1e-6) / max_norm).clamp(min=1)
+        optimizer.fused_step(grads, divisor=divisor)
 
     def get_state(self, components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """RLlib's state and the random stream."""

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
-from rec_rl.algorithms.networks import UnitScale, mlp
+from rec_rl.algorithms.networks import MLP, UnitScale
 from rec_rl.algorithms.online import OnlineAlgorithm, OnlineConfig, check_bound
 from rec_rl.algorithms.online_learner import Batch, GaussianModule, OnlineLearner
 from rec_rl.algorithms.rollouts import Rollout
@@ -122,9 +123,10 @@ class PPOLearner(OnlineLearner):
         totals, num_updates = torch.zeros(4, device=self.device), 0
         for _ in range(config.num_passes):
             order = torch.randperm(num_rows, generator=self.rng).to(self.device)
+            shuffled = {name: column[order] for name, column in rows.items()}
             for start in range(0, num_rows, config.batch_size):
-                chosen = order[start : start + config.batch_size]
-                minibatch = {name: column[chosen] for name, column in rows.items()}
+                chosen = slice(start, start + config.batch_size)
+                minibatch = {name: column[chosen] for name, column in shuffled.items()}
                 replayed = {name: column[num_updates % len(column)] for name, column in replay.items()}
                 totals += self._update_once(minibatch, replayed)
                 num_updates += 1
@@ -133,9 +135,9 @@ class PPOLearner(OnlineLearner):
 
     def _rows(self, rollout: dict[str, Tensor]) -> dict[str, Tensor]:
         """Advantages and value targets of the valid rows, flat."""
-        with torch.no_grad():
-            value = self.policy.value(rollout["obs"])
-            next_value = self.policy.value(rollout["next_obs"])
+        with torch.no_grad():  # a row's next state is the state of the row after
+            values = self.policy.value(torch.cat([rollout["obs"], rollout["next_obs"][-1:]]))
+        value, next_value = values[:-1], values[1:]
         ended = rollout["terminated"] | rollout["truncated"] | ~rollout["valid"]
         advantage = generalized_advantage(
             rollout["rewards"],
@@ -165,9 +167,12 @@ class PPOLearner(OnlineLearner):
         mean = policy.mean(rows["obs"])
         logp = gaussian_log_prob(rows["actions"], mean, policy.log_std)
         policy_loss = ppo_clip_loss(logp, rows["logp"], rows["advantage"], config.clip).sum() / num_rows
-        value_loss = (policy.value(rows["obs"]) - rows["value_target"]).square().sum() / num_rows
+        value = policy.value(rows["obs"])
+        value_loss = mse_loss(value, rows["value_target"], reduction="sum") / num_rows
         entropy = policy.entropy() * (len(logp) / num_rows)
-        loss = policy_loss + config.value_weight * value_loss - config.entropy_weight * entropy
+        loss = policy_loss + config.value_weight * value_loss
+        if config.entropy_weight > 0:
+            loss = loss - config.entropy_weight * entropy
         imitation_loss = torch.zeros((), device=self.device)
         if replayed:
             logp = gaussian_log_prob(replayed["actions"], policy.mean(replayed["obs"]), policy.log_std)
@@ -186,8 +191,8 @@ class PPOModule(GaussianModule):
         hidden = self.model_config["hidden_sizes"]
         obs_size, action_size = self.observation_space.shape[0], self.action_space.shape[0]
         self.scale = UnitScale(self.observation_space.high)
-        self.actor = mlp([obs_size, *hidden, action_size], nn.Tanh)
-        self.critic = mlp([obs_size, *hidden, 1], nn.Tanh)
+        self.actor = MLP([obs_size, *hidden, action_size], nn.Tanh)
+        self.critic = MLP([obs_size, *hidden, 1], nn.Tanh)
         self.log_std = nn.Parameter(torch.full((action_size,), float(self.model_config["initial_log_std"])))
         last = self.actor[-1]
         assert isinstance(last, nn.Linear)

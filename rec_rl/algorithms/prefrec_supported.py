@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rec_rl.algorithms.networks import mlp
+from rec_rl.algorithms.networks import MLP
 from rec_rl.algorithms.noise_advantage import (
     NoiseAdvantageConfig,
     NoiseAdvantagePolicy,
@@ -91,7 +91,7 @@ class PrefRecSupportedModule(OfflineModule):
         self.register_buffer("size", torch.ones(()))
         self.register_buffer("kept", torch.ones(self.obs_size))
         self.register_buffer("blend", torch.zeros(()))
-        self.network = mlp([self.obs_size, *self.hidden, self.action_size])
+        self.network = MLP([self.obs_size, *self.hidden, self.action_size])
         for parameter in self.network[-1].parameters():
             nn.init.zeros_(parameter)
         self.average = frozen_copy(self.network)

@@ -7,7 +7,7 @@ import torch
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from torch import Tensor, nn
 
-from rec_rl.algorithms.networks import EnsembleMLP, UnitScale, mlp
+from rec_rl.algorithms.networks import MLP, EnsembleMLP, UnitScale
 from rec_rl.algorithms.online import OnlineAlgorithm, OnlineConfig, check_bound
 from rec_rl.algorithms.online_learner import Batch, GaussianModule, OnlineLearner
 from rec_rl.algorithms.rollouts import Rollout
@@ -168,7 +168,7 @@ class SACModule(GaussianModule):
         hidden = self.model_config["hidden_sizes"]
         obs_size, action_size = self.observation_space.shape[0], self.action_space.shape[0]
         self.scale = UnitScale(self.observation_space.high)
-        self.actor = mlp([obs_size, *hidden, 2 * action_size])
+        self.actor = MLP([obs_size, *hidden, 2 * action_size])
         self.log_alpha = nn.Parameter(torch.tensor(float(np.log(self.model_config["initial_alpha"]))))
         sizes = [obs_size + action_size, *hidden, 1]
         self.critics = EnsembleMLP(NUM_CRITICS, sizes)
@@ -184,7 +184,7 @@ class SACModule(GaussianModule):
 
     def q(self, critics: EnsembleMLP, obs: Tensor, actions: Tensor) -> Tensor:
         """Values of every critic, shape [critics, B]."""
-        values: Tensor = critics(torch.cat([self.scale(obs), actions], -1)).squeeze(-1)
+        values: Tensor = critics(self.scale(obs), actions).squeeze(-1)
         return values
 
 

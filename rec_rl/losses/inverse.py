@@ -15,8 +15,12 @@ GAP_OFFSET = 2.0  # a head that outputs zeros starts with narrow gaps, softplus(
 
 
 def soft_value(q: Tensor) -> Tensor:
-    """V = logsumexp over the action axis of q, [B, 2, ...] to [B, ...]."""
-    return torch.logsumexp(q, dim=1)
+    """V = logsumexp over the action axis of q, [B, 2, ...] to [B, ...].
+
+    Of two values it is skip + softplus(click - skip), at a third of the cost.
+    """
+    skip, click = q.unbind(dim=1)
+    return skip + functional.softplus(click - skip)
 
 
 def at_action(values: Tensor, actions: Tensor) -> Tensor:
@@ -124,7 +128,7 @@ def qr_iql_loss(
     penalty_discount = discount if discount_in_penalty else 1.0
     reward = implied_reward(taken, soft_value(heads_next), terminated, penalty_discount)
     fit, penalty = taken - soft_value(heads), reward.square() / (4 * iq_alpha)
-    return pinball_loss(fit, levels) + pinball_loss(penalty, levels)
+    return (levels - 1) * fit + levels * penalty
 
 
 class AnchoredLosses(NamedTuple):

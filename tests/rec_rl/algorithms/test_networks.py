@@ -1,9 +1,11 @@
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from rec_rl.algorithms.networks import EnsembleMLP, FusedAdam, UnitScale, mlp
+from rec_rl.algorithms.networks import MLP, EnsembleMLP, FusedAdam, UnitScale
 
 
 def test_ensemble_equals_its_members():
@@ -15,6 +17,51 @@ def test_ensemble_equals_its_members():
         torch.testing.assert_close(out, expected)
 
 
+@pytest.mark.parametrize("width", [1, 3])
+def test_ensemble_on_parts_of_its_input_equals_products_one_by_one(width: int):
+    ensemble = EnsembleMLP(2, [5, 7, 6, width])
+    obs, action = torch.randn(4, 3), torch.randn(4, 2, requires_grad=True)
+
+    def plain() -> torch.Tensor:
+        hidden = torch.cat([obs, action], dim=1).expand(2, 4, 5)
+        for layer, (weight, bias) in enumerate(zip(ensemble.weights, ensemble.biases, strict=True)):
+            hidden = (torch.relu(hidden) if layer else hidden) @ weight + bias
+        return hidden
+
+    wanted = [action, *ensemble.parameters()]
+    torch.testing.assert_close(ensemble(obs, action), plain(), atol=1e-6, rtol=0)
+    ours = torch.autograd.grad(ensemble(obs, action).square().sum(), wanted)
+    for gradient, expected in zip(ours, torch.autograd.grad(plain().square().sum(), wanted), strict=True):
+        torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
+@pytest.mark.parametrize("batch", [(4,), (3, 4)])
+def test_mlp_as_one_node_equals_its_layers_one_by_one(activation: type[nn.Module], batch: tuple[int, ...]):
+    network, x = MLP([5, 7, 6, 2], activation), torch.randn(*batch, 5, requires_grad=True)
+
+    def plain() -> torch.Tensor:
+        hidden = x
+        for layer in network:
+            hidden = layer(hidden)
+        return hidden
+
+    wanted = [x, *network.parameters()]
+    torch.testing.assert_close(network(x), plain(), atol=1e-6, rtol=0)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), plain(), atol=0, rtol=0)
+    ours = torch.autograd.grad(network(x).square().sum(), wanted)
+    for gradient, expected in zip(ours, torch.autograd.grad(plain().square().sum(), wanted), strict=True):
+        torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_mlp_trains_on_after_it_was_copied():
+    network = MLP([2, 3, 1])
+    copied = deepcopy(network)
+    (gradient,) = torch.autograd.grad(copied(torch.ones(1, 2)).sum(), [copied[-1].bias])
+    torch.testing.assert_close(gradient, torch.ones(1))
+
+
 def test_unit_scale_divides_by_finite_bounds_only():
     scale = UnitScale([2.0, np.inf, 0.0])
     torch.testing.assert_close(scale(torch.tensor([[1.0, 3.0, 4.0]])), torch.tensor([[0.5, 3.0, 4.0]]))
@@ -22,7 +69,7 @@ def test_unit_scale_divides_by_finite_bounds_only():
 
 def test_fused_step_equals_torchs_adam_and_survives_restoring():
     torch.manual_seed(0)
-    plain, fused = mlp([3, 4, 2]), mlp([3, 4, 2])
+    plain, fused = MLP([3, 4, 2]), MLP([3, 4, 2])
     fused.load_state_dict(plain.state_dict())
     adam = torch.optim.Adam(plain.parameters(), lr=0.01)
     ours = FusedAdam(list(fused.parameters()), lr=0.01)
@@ -40,7 +87,26 @@ def test_fused_step_equals_torchs_adam_and_survives_restoring():
         torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
 
 
+def test_fused_step_divides_gradients_as_clipping_does():
+    torch.manual_seed(0)
+    plain, fused = MLP([3, 4, 2]), MLP([3, 4, 2])
+    fused.load_state_dict(plain.state_dict())
+    adam = torch.optim.Adam(plain.parameters(), lr=0.01)
+    ours = FusedAdam(list(fused.parameters()), lr=0.01)
+    for _ in range(3):
+        x = torch.randn(8, 3)
+        adam.zero_grad()
+        plain(x).square().mean().backward()
+        norm = nn.utils.clip_grad_norm_(plain.parameters(), 0.1)
+        assert norm > 0.1
+        adam.step()
+        grads = torch.autograd.grad(fused(x).square().mean(), list(fused.parameters()))
+        ours.fused_step(grads, divisor=(norm + 1e-6) / 0.1)
+    for a, b in zip(plain.parameters(), fused.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("sizes", [[3, 2], [3, 5, 5, 2]])
 def test_mlp_has_no_activation_at_its_end(sizes: list[int]):
-    assert isinstance(mlp(sizes)[-1], nn.Linear)
-    assert mlp(sizes)(torch.zeros(1, 3)).shape == (1, 2)
+    assert isinstance(MLP(sizes)[-1], nn.Linear)
+    assert MLP(sizes)(torch.zeros(1, 3)).shape == (1, 2)

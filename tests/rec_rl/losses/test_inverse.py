@@ -86,6 +86,24 @@ def test_losses_refuse_other_shapes_and_alphas():
         qr_iql_loss(Q, ACTIONS, Q_NEXT, TERMINATED, discount=0.5, iq_alpha=0.5)
 
 
+def test_soft_value_equals_logsumexp_and_its_gradient_far_out_too():
+    q = torch.cat([torch.randn(50, 2, 3), 100 * torch.randn(50, 2, 3)]).double().requires_grad_()
+    plain = torch.logsumexp(q, dim=1)
+    torch.testing.assert_close(soft_value(q), plain, atol=1e-6, rtol=0)
+    ours, expected = (torch.autograd.grad(v.sum(), q)[0] for v in (soft_value(q), plain))
+    torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
+
+
+def test_qr_iql_loss_is_the_sum_of_two_pinballs():
+    heads, heads_next, actions, terminated = random_batch(5)
+    loss = qr_iql_loss(heads, actions, heads_next, terminated, discount=0.9, iq_alpha=0.5)
+    levels = quantile_levels(5, like=heads)
+    taken = at_action(heads, actions)
+    fit = taken - soft_value(heads)
+    penalty = implied_reward(taken, soft_value(heads_next), terminated, 0.9).square() / 2
+    torch.testing.assert_close(loss, pinball_loss(fit, levels) + pinball_loss(penalty, levels))
+
+
 def test_qr_iql_loss_with_one_head_is_half_the_iq_learn_loss():
     heads, heads_next, actions, terminated = random_batch(1)
     loss = qr_iql_loss(heads, actions, heads_next, terminated, discount=0.9, iq_alpha=0.5)

@@ -19,6 +19,17 @@ def test_gaussian_log_prob_equals_torchs():
     torch.testing.assert_close(gaussian_log_prob(action, mean, log_std), expected)
 
 
+@pytest.mark.parametrize("shape", [(3,), (5, 3)])
+def test_gaussian_log_prob_has_the_gradient_of_torchs(shape: tuple[int, ...]):
+    action, mean = torch.randn(2, 5, 3).requires_grad_()
+    log_std, weight = torch.randn(shape, requires_grad=True), torch.randn(5)
+    plain = torch.distributions.Normal(mean, log_std.exp()).log_prob(action).sum(-1)
+    wanted = [action, mean, log_std]
+    ours = torch.autograd.grad(gaussian_log_prob(*wanted), wanted, weight)
+    for gradient, expected in zip(ours, torch.autograd.grad(plain, wanted, weight), strict=True):
+        torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-6)
+
+
 def test_gaussian_log_prob_refuses_shapes_that_would_broadcast():
     with pytest.raises(ValueError, match="must share a shape"):
         gaussian_log_prob(torch.zeros(5, 1), torch.zeros(5, 3), torch.zeros(3))
@@ -47,6 +58,17 @@ def test_ppo_clip_loss_gradient_ends_where_clipped():
     logp = torch.log(torch.tensor([1.5, 1.1])).requires_grad_()
     ppo_clip_loss(logp, torch.zeros(2), torch.ones(2), 0.2).sum().backward()
     torch.testing.assert_close(logp.grad, torch.tensor([0.0, -1.1]))
+
+
+def test_ppo_clip_loss_equals_its_formula_and_gradient():
+    logp, logp_old, advantage = torch.randn(3, 200)
+    logp = (0.3 * logp).requires_grad_()
+    ratio = torch.exp(logp - 0.3 * logp_old)
+    printed = -torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
+    loss = ppo_clip_loss(logp, 0.3 * logp_old, advantage, 0.2)
+    torch.testing.assert_close(loss, printed, atol=1e-6, rtol=0)
+    ours, expected = (torch.autograd.grad(x.sum(), logp)[0] for x in (loss, printed))
+    torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
 
 
 def test_ppo_clip_loss_refuses_other_shapes():
