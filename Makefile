@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEERS ?= .venv-peers
 
 .PHONY: install demo test test-slow lint bench clean
 
@@ -28,8 +29,14 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: install
-	$(BIN)/python -m benchmarks
+bench: install $(PEERS)/.installed
+	$(BIN)/python -m benchmarks --peers $(PEERS)/bin/python
+
+$(PEERS)/.installed: benchmarks/peers-constraints.txt
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c $< torch==2.13.0
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c $< fuxictr d3rlpy stable-baselines3
+	touch $@
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
