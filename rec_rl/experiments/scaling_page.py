@@ -159,20 +159,25 @@ def _predicted(model: ThroughputModel) -> Iterable[str]:
     header = ("machines", "learners", "minibatch", "env steps/s", "longest phase", "its share")
     yield _table(header, rows)
     yield (
-        f"{' '.join(_bottleneck(model, *setting) for setting in LEARNING)} A learner takes {NUM_PASSES} "
-        "gradient passes over what a runner samples once: beyond that point more runners bring little, and a "
+        f"By the model, {_bottlenecks(model)}. A learner takes {NUM_PASSES} gradient "
+        "passes over what a runner samples once: beyond that point more runners bring little, and a "
         "faster learner (a GPU, larger minibatches, fewer passes) does."
     )
 
 
-def _bottleneck(model: ThroughputModel, learners: int, batch_size: int) -> str:
-    where = f"With {learners} learner{'s' if learners > 1 else ''} and minibatches of {batch_size:,}"
-    runners = balance_point(model, learners, batch_size)
-    if runners is None:
-        return f"{where} sampling stays the bottleneck."
-    if runners == 1:
-        return f"{where} learning is the bottleneck from the first runner on."
-    return f"{where} the bottleneck moves from sampling to learning at about {runners} runners."
+def _bottlenecks(model: ThroughputModel) -> str:
+    """Where learning overtakes sampling, one sentence for all settings of which it says the same."""
+    settings: dict[str, list[str]] = {}
+    for learners, batch_size in LEARNING:
+        runners = balance_point(model, learners, batch_size)
+        if runners is None:
+            said = "sampling stays the bottleneck"
+        elif runners == 1:
+            said = "learning is the bottleneck from the first runner on"
+        else:
+            said = f"the bottleneck moves from sampling to learning at about {runners} runners"
+        settings.setdefault(said, []).append(f"{learners} x {batch_size:,}")
+    return "; ".join(f"{said} (learners x minibatch: {', '.join(of)})" for said, of in settings.items())
 
 
 def _logs(model: ThroughputModel) -> Iterable[str]:

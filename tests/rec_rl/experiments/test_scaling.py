@@ -75,7 +75,7 @@ def test_the_page_says_what_was_measured_and_predicted(tmp_path: Path):
     assert "| 0 | 0 | " in page
     assert "-50%" in page  # the one that took twice as long
     assert "| 64 | 4 | 16,384 | " in page
-    assert "With 1 learner and minibatches of 512 " in page
+    assert "(learners x minibatch: 1 x 512" in page
     assert "24,000,000,000 rows" in page
 
 
