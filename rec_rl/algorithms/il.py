@@ -6,7 +6,7 @@ from torch import Tensor
 
 from rec_rl.algorithms.networks import MLP
 from rec_rl.algorithms.offline import OfflineAlgorithm, OfflineConfig
-from rec_rl.algorithms.offline_learner import Batch, OfflineLearner, OfflineModule
+from rec_rl.algorithms.offline_learner import Batch, MinibatchLearner, NetworkModule
 
 
 class ILConfig(OfflineConfig):
@@ -16,7 +16,7 @@ class ILConfig(OfflineConfig):
         super().__init__(algo_class or IL)
 
 
-class ILModule(OfflineModule):
+class ILModule(NetworkModule):
     """An actor without bounds: the log's mean action may lie anywhere."""
 
     def setup(self) -> None:
@@ -30,7 +30,7 @@ class ILModule(OfflineModule):
         return served
 
 
-class ILLearner(OfflineLearner):
+class ILLearner(MinibatchLearner):
     """Mean squared error to the logged action."""
 
     uses_reward = False

@@ -11,9 +11,10 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODUL
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.metrics import LEARNER_RESULTS
 
+from rec_rl.algorithms.array_learner import on_every_learner
 from rec_rl.algorithms.offline_data import DataBuilder, input_constants
 from rec_rl.algorithms.offline_learner import OfflineLearner, OfflineModule
-from rec_rl.algorithms.online import LearnerLostError, check_bound
+from rec_rl.algorithms.online import check_bound
 from rec_rl.checkpoint import load_state, save_state
 from rec_rl.errors import ConfigError, check_name
 
@@ -133,14 +134,12 @@ class OfflineAlgorithm(Algorithm):
         if self.learner_group.is_local:
             losses = self.learner_group._learner.train_steps(num_steps)
         else:
-            results = self.learner_group.foreach_learner(lambda learner: learner.train_steps(num_steps))
-            outcomes = [result.get() for result in results]
-            for outcome in outcomes:
-                if isinstance(outcome, Exception):
-                    raise outcome
-            if len(outcomes) < self.config.num_learners:
-                raise LearnerLostError(f"a learner was lost after {self.gradient_steps:,} gradient steps")
-            losses = outcomes[0]
+            losses = on_every_learner(
+                self.learner_group,
+                lambda learner: learner.train_steps(num_steps),
+                num_learners=self.config.num_learners,
+                done=f"{self.gradient_steps:,} gradient steps",
+            )
         self.gradient_steps += num_steps
         for loss, value in losses.items():
             self.metrics.log_value((LEARNER_RESULTS, DEFAULT_MODULE_ID, loss), value, window=1)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from rec_rl.algorithms.networks import MLP, EnsembleMLP
 from rec_rl.algorithms.offline import OfflineConfig
-from rec_rl.algorithms.offline_learner import Batch, OfflineLearner, OfflineModule, frozen_copy
+from rec_rl.algorithms.offline_learner import Batch, MinibatchLearner, NetworkModule, frozen_copy
 from rec_rl.algorithms.online import check_bound
 from rec_rl.errors import ConfigError
 from rec_rl.losses.value import expectile_loss, td_target
@@ -53,7 +53,7 @@ class ValueConfig(CriticConfig):
             raise ConfigError(f"expectile must be in (0, 1), got {self.expectile}")
 
 
-class ActorCriticModule(OfflineModule):
+class ActorCriticModule(NetworkModule):
     """tanh actor and ``num_critics`` critics, each with its target."""
 
     num_critics = 1
@@ -104,7 +104,7 @@ class ValueModule(ActorCriticModule):
         return [(self.critics, self.target_critics)]
 
 
-class CriticLearner(OfflineLearner):
+class CriticLearner(MinibatchLearner):
     """Has an optimizer for critics and actor, and targets to move."""
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:

@@ -1,5 +1,6 @@
 """The Learner and the RLModule that the offline algorithms share."""
 
+from abc import abstractmethod
 from copy import deepcopy
 from typing import Any, NamedTuple, TypeVar
 
@@ -8,8 +9,8 @@ import torch
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import Tensor, nn
 
+from rec_rl.algorithms.array_learner import ArrayLearner
 from rec_rl.algorithms.offline_data import Inputs, TransitionTable, input_constants
-from rec_rl.algorithms.online_learner import OnlineLearner
 from rec_rl.errors import ConfigError
 from rec_rl.rewards.bradley_terry import BradleyTerryNetwork, BradleyTerryReward
 
@@ -32,7 +33,7 @@ class Batch(NamedTuple):
 
 
 class OfflineModule(TorchRLModule):
-    """A policy on raw states. Subclasses build their networks in ``setup`` and say what ``policy`` serves."""
+    """A policy on raw states. Subclasses build their networks in ``setup`` and say what ``act`` serves."""
 
     center: Tensor
     spread: Tensor
@@ -56,14 +57,9 @@ class OfflineModule(TorchRLModule):
         """Standardised states."""
         return (states - self.center) / self.spread
 
-    def policy(self, obs: Tensor) -> Tensor:
-        """The action to serve at standardised states, in units of ``action_scale``, shape [B, A]."""
-        raise NotImplementedError
-
+    @abstractmethod
     def act(self, states: Tensor) -> Tensor:
         """The mean action to serve at raw states, [B, S] to [B, A]."""
-        served: Tensor = self.policy(self.encode(states)) * self.action_scale
-        return served
 
     def _forward_inference(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
         with torch.no_grad():
@@ -76,8 +72,21 @@ class OfflineModule(TorchRLModule):
         return {}
 
 
-class OfflineLearner(OnlineLearner):
-    """Draws minibatches from the log, labels them with the reward model, and takes gradient steps.
+class NetworkModule(OfflineModule):
+    """A policy that is a network of standardised states."""
+
+    @abstractmethod
+    def policy(self, obs: Tensor) -> Tensor:
+        """The action to serve at standardised states, in units of ``action_scale``, shape [B, A]."""
+
+    def act(self, states: Tensor) -> Tensor:
+        """The mean action to serve at raw states, [B, S] to [B, A]."""
+        served: Tensor = self.policy(self.encode(states)) * self.action_scale
+        return served
+
+
+class OfflineLearner(ArrayLearner):
+    """Draws minibatches from the log and takes gradient steps.
 
     With several learners all draw the same rows and each takes its share of them, so that their number does
     not change the result.
@@ -102,13 +111,9 @@ class OfflineLearner(OnlineLearner):
         self.policy.take_inputs(input_constants(self.data.log))
         self.transitions = TransitionTable(self.data.log, self.device)
 
+    @abstractmethod
     def step(self) -> dict[str, Tensor]:
         """One gradient step of every network; returns losses by name."""
-        return self.update(self.next_batch())
-
-    def update(self, batch: Batch) -> dict[str, Tensor]:
-        """One gradient step of every network on a minibatch; returns losses by name."""
-        raise NotImplementedError
 
     def train_steps(self, num_steps: int) -> dict[str, float]:
         """Takes gradient steps; returns mean losses by name."""
@@ -124,16 +129,6 @@ class OfflineLearner(OnlineLearner):
         """This learner's rows of the next minibatch, on its device."""
         rows: Tensor = self.share(self.transitions.draw(self.config.batch_size, self.rng)).to(self.device)
         return rows
-
-    @torch.no_grad()
-    def next_batch(self) -> Batch:
-        """This learner's part of the next minibatch, labelled and scaled."""
-        rows = self.next_rows()
-        states, actions, next_states = self.transitions.at(rows)
-        network = self.reward
-        reward = self.paid[rows] if network is None else network.standardised(states, actions)
-        policy = self.policy
-        return Batch(policy.encode(states), actions / policy.action_scale, reward, policy.encode(next_states))
 
     def mean(self, loss: Tensor) -> Tensor:
         """This learner's part of the minibatch's mean loss."""
@@ -181,6 +176,28 @@ class OfflineLearner(OnlineLearner):
             return torch.zeros(len(self.data.log))
         centred = reward - reward.mean(dtype=np.float64)
         return torch.from_numpy((centred / max(float(centred.std()), 1e-8)).astype(np.float32))
+
+
+class MinibatchLearner(OfflineLearner):
+    """Takes each gradient step on a minibatch that the reward model has labelled."""
+
+    def step(self) -> dict[str, Tensor]:
+        """One gradient step of every network; returns losses by name."""
+        return self.update(self.next_batch())
+
+    @abstractmethod
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """One gradient step of every network on a minibatch; returns losses by name."""
+
+    @torch.no_grad()
+    def next_batch(self) -> Batch:
+        """This learner's part of the next minibatch, labelled and scaled."""
+        rows = self.next_rows()
+        states, actions, next_states = self.transitions.at(rows)
+        network = self.reward
+        reward = self.paid[rows] if network is None else network.standardised(states, actions)
+        policy = self.policy
+        return Batch(policy.encode(states), actions / policy.action_scale, reward, policy.encode(next_states))
 
 
 def frozen_copy(network: Network) -> Network:

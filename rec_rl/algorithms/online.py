@@ -1,6 +1,7 @@
 """What PPO and SAC share: runners, updates, counters, the guard against empty sampling, exact checkpoints."""
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -15,15 +16,12 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from ray.rllib.utils.metrics import LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
+from rec_rl.algorithms.array_learner import on_every_learner
 from rec_rl.algorithms.online_learner import Batch
 from rec_rl.algorithms.replay import ReplayBuffer
 from rec_rl.algorithms.rollouts import EnvBuilder, FlatEnvRunner, Rollout
 from rec_rl.checkpoint import load_state, save_state
 from rec_rl.errors import ConfigError, RecRLError, check_name
-
-
-class LearnerLostError(RecRLError):
-    """A learner's process is gone; what it learned since the last checkpoint has to be learned again."""
 
 
 def linear(reward: Any, bound: float) -> Any:
@@ -169,9 +167,9 @@ class OnlineAlgorithm(Algorithm):
             self.sync_weights()
 
     @property
+    @abstractmethod
     def steps_per_iteration(self) -> int:
         """Most environment steps that one ``train()`` takes."""
-        raise NotImplementedError
 
     @property
     def num_envs(self) -> int:
@@ -236,15 +234,14 @@ class OnlineAlgorithm(Algorithm):
             losses: dict[str, float] = self.learner_group._learner.train_on(batch)
             return losses
         reference = ray.put(batch)
-        results = self.learner_group.foreach_learner(lambda learner: learner.train_on(ray.get(reference)))
-        outcomes = [result.get() for result in results]
-        errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-        died = any(isinstance(error, ray.exceptions.RayActorError) for error in errors)
-        if died or len(outcomes) < self.config.num_learners:  # the others fail too: they sum gradients
-            raise LearnerLostError(f"a learner was lost after {self.env_steps:,} environment steps")
-        for error in errors:
-            raise error
-        return dict(outcomes[0])
+        return dict(
+            on_every_learner(
+                self.learner_group,
+                lambda learner: learner.train_on(ray.get(reference)),
+                num_learners=self.config.num_learners,
+                done=f"{self.env_steps:,} environment steps",
+            )
+        )
 
     def sync_weights(self, runner_ids: list[int] | None = None) -> None:
         """Brings the learner's policy to the runners; nothing to do where they share it."""

@@ -147,7 +147,7 @@ def train(spec: TrainingSpec, checkpoints: Path | None = None) -> Iterator[Event
     Raises:
         LearnerLostError: If learners are lost more than MAX_REBUILDS times, or there are no checkpoints.
     """
-    from rec_rl.algorithms.online import LearnerLostError
+    from rec_rl.algorithms.array_learner import LearnerLostError
 
     for rebuilds in range(MAX_REBUILDS + 1):
         algorithm = build_algorithm(spec)

@@ -17,7 +17,8 @@ import pytest
 import ray
 
 from rec_rl import cli
-from rec_rl.algorithms.online import LearnerLostError, OnlineAlgorithm
+from rec_rl.algorithms.array_learner import LearnerLostError
+from rec_rl.algorithms.online import OnlineAlgorithm
 from rec_rl.checkpoint import load_state
 from rec_rl.errors import CheckpointError
 from rec_rl.experiments.records import to_plain
