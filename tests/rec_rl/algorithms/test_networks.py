@@ -67,12 +67,17 @@ def test_unit_scale_divides_by_finite_bounds_only():
     torch.testing.assert_close(scale(torch.tensor([[1.0, 3.0, 4.0]])), torch.tensor([[0.5, 3.0, 4.0]]))
 
 
-def test_fused_step_equals_torchs_adam_and_survives_restoring():
+def twins() -> tuple[MLP, torch.optim.Adam, MLP, FusedAdam]:
+    """A network with torch's Adam, and its equal with ours."""
     torch.manual_seed(0)
-    plain, fused = MLP([3, 4, 2]), MLP([3, 4, 2])
-    fused.load_state_dict(plain.state_dict())
+    plain = MLP([3, 4, 2])
+    fused = deepcopy(plain)
     adam = torch.optim.Adam(plain.parameters(), lr=0.01)
-    ours = FusedAdam(list(fused.parameters()), lr=0.01)
+    return plain, adam, fused, FusedAdam(list(fused.parameters()), lr=0.01)
+
+
+def test_fused_step_equals_torchs_adam_and_survives_restoring():
+    plain, adam, fused, ours = twins()
     for step in range(6):
         if step == 3:  # as a checkpoint would
             saved = ours.state_dict()
@@ -88,11 +93,7 @@ def test_fused_step_equals_torchs_adam_and_survives_restoring():
 
 
 def test_fused_step_divides_gradients_as_clipping_does():
-    torch.manual_seed(0)
-    plain, fused = MLP([3, 4, 2]), MLP([3, 4, 2])
-    fused.load_state_dict(plain.state_dict())
-    adam = torch.optim.Adam(plain.parameters(), lr=0.01)
-    ours = FusedAdam(list(fused.parameters()), lr=0.01)
+    plain, adam, fused, ours = twins()
     for _ in range(3):
         x = torch.randn(8, 3)
         adam.zero_grad()
