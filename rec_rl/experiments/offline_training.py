@@ -16,7 +16,7 @@ from rec_rl.algorithms.session_policy import RUN_POLICY
 from rec_rl.data.behaviour import fit_behaviour
 from rec_rl.data.levels import TASKS, TOP_LEVEL, SessionLevels, Task, session_levels, user_averages
 from rec_rl.data.sessions import SessionLog
-from rec_rl.errors import check_name
+from rec_rl.errors import check_kinds, check_name
 from rec_rl.evaluation.intervals import Estimate
 from rec_rl.evaluation.off_policy import ncis
 from rec_rl.experiments.records import to_plain
@@ -87,6 +87,7 @@ def _closed_form_config(spec: OfflineSpec) -> NoiseAdvantageConfig:
     known = [setting.name for setting in fields(NoiseAdvantageConfig)]
     for name in spec.settings:
         check_name(f"setting of {CLOSED_FORM}", name, known)
+    check_kinds(spec.settings, NoiseAdvantageConfig)
     return NoiseAdvantageConfig(**spec.settings)
 
 
@@ -94,6 +95,7 @@ def _configure(spec: OfflineSpec) -> "OfflineConfig":
     from rec_rl.algorithms.catalogue import OFFLINE_ALGORITHMS
 
     config = OFFLINE_ALGORITHMS[check_name("algorithm", spec.algorithm, OFFLINE_ALGORITHMS)]()
+    check_kinds(spec.settings, config)
     config.training(**spec.settings)
     config.learners(num_learners=spec.num_learners, num_gpus_per_learner=spec.num_gpus_per_learner)
     config.debugging(seed=spec.seed)

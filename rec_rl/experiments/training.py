@@ -112,7 +112,7 @@ def build_algorithm(spec: TrainingSpec) -> "OnlineAlgorithm":
         ConfigError: If a name is unknown or a setting is out of its bound.
     """
     from rec_rl.algorithms.catalogue import ALGORITHMS
-    from rec_rl.errors import ConfigError, check_name
+    from rec_rl.errors import ConfigError, check_kinds, check_name
 
     config = ALGORITHMS[check_name("algorithm", spec.algorithm, ALGORITHMS)]()
     config.simulate(partial(build_env, weights=spec.weights, shaping=spec.shaping))
@@ -120,6 +120,7 @@ def build_algorithm(spec: TrainingSpec) -> "OnlineAlgorithm":
         num_env_runners=spec.num_env_runners, num_envs_per_env_runner=spec.num_envs_per_env_runner
     )
     config.learners(num_learners=spec.num_learners, num_gpus_per_learner=spec.num_gpus_per_learner)
+    check_kinds(spec.settings, config)
     try:
         config.training(**spec.settings)
     except TypeError as error:
