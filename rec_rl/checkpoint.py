@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,43 @@ def state_kind(directory: Path) -> str:
         CheckpointError: If the folder is not a checkpoint.
     """
     return str(_read_manifest(directory)["kind"])
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint in a run's ``folder`` of them; None if there is none."""
+    return max(folder.glob("step_*"), default=None)
+
+
+def keep_checkpoint(save: Callable[[str], None], folder: Path | None, step: int) -> None:
+    """Saves a checkpoint under its step, and removes all but the one before it; None keeps none."""
+    if folder is None:
+        return
+    save(str(folder / f"step_{step:09d}"))
+    unfinished = folder.glob(".step_*")  # of a process that was killed while it wrote
+    for old in (*sorted(folder.glob("step_*"))[:-2], *unfinished):
+        shutil.rmtree(old)
+
+
+def restore_last(restore: Callable[[str], None], folder: Path | None) -> list[str]:
+    """Restores the newest whole checkpoint in ``folder``, if there is one.
+
+    Returns:
+        A sentence for each newer one that had to be passed over.
+
+    Raises:
+        CheckpointError: If there are checkpoints and none is whole.
+    """
+    passed_over: list[str] = []
+    for path in sorted(folder.glob("step_*"), reverse=True) if folder is not None else ():
+        try:
+            restore(str(path))
+            return passed_over
+        except CheckpointError as error:
+            passed_over.append(f"{error}; going on from the one before it")
+            refusal = error
+    if passed_over:
+        raise CheckpointError(f"no checkpoint in {folder} is whole: {refusal}")
+    return passed_over
 
 
 def _read_manifest(directory: Path) -> dict[str, Any]:

@@ -90,6 +90,11 @@ def progress(stream: TextIO | None = None) -> Iterator[Progress]:
         yield live
 
 
+def say(sentence: str) -> None:
+    """Prints what a user should know of a run that goes on, above any bars."""
+    print(f"rec-rl: {sentence}", file=sys.stderr)
+
+
 def format_seconds(seconds: float) -> str:
     """45 s, 3 min 20 s, 2 h 5 min."""
     whole = round(seconds)

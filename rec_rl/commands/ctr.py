@@ -47,6 +47,7 @@ def train(
     seed: Seed = 0,
     name: Annotated[str | None, typer.Option(help="Name of the run; default: of what is trained.")] = None,
     runs: Runs = Path("runs"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoints.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train a click model on a log and judge it on held-out rows."""
@@ -64,7 +65,7 @@ def train(
         num_workers=num_workers,
     )
     folder = runs / (name or "-".join(["ctr", model, *([reward] if reward else []), str(seed)]))
-    record = run_ctr(spec, folder, command=command_line())
+    record = run_ctr(spec, folder, resume=resume, command=command_line())
     if as_json:
         print_json(record)
         return

@@ -5,7 +5,6 @@ at random (shuffled), the same reward everywhere (placebo) and the difference of
 again (q_difference). Every other arm is compared with the plain model over the test users they share.
 """
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rec_rl.checkpoint import save_state
+from rec_rl.checkpoint import keep_checkpoint, load_state, restore_last, save_state
 from rec_rl.data.catalogue import load_log
 from rec_rl.data.interactions import Interactions
 from rec_rl.data.splits import ClickDataset, split_log
@@ -30,14 +29,26 @@ from rec_rl.experiments.ctr_rewards import (
     fit_reward_on_backbone,
     train_decisions,
 )
-from rec_rl.experiments.ctr_training import CTRConfig, CTRTraining, predict, reward_differences
-from rec_rl.experiments.records import RunRecord, to_plain, write_text
+from rec_rl.experiments.ctr_training import (
+    CTRConfig,
+    CTRTraining,
+    backbone_config,
+    predict,
+    reward_differences,
+)
+from rec_rl.experiments.records import RunRecord
+from rec_rl.experiments.single_run import claim_folder
 from rec_rl.models import MODELS
 from rec_rl.models.batches import Rows
-from rec_rl.progress import Progress, progress
+from rec_rl.models.state_body import backbone_body
+from rec_rl.progress import Progress, progress, say
 from rec_rl.report.figures import histogram, save
 from rec_rl.report.page import write_report
 from rec_rl.rewards import REWARD_METHODS, MentalRewardModel
+
+REWARD_FOLDER = "reward"
+CHECKPOINTS = "checkpoints"
+CHECKPOINT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,30 +92,37 @@ class CTRRunSpec:
         if self.feedback is not None and self.reward != "anchored":
             raise ConfigError(f"feedback calibrates the reward anchored, got reward {self.reward}")
 
+    @property
+    def main_arm(self) -> str:
+        """The model that the run is about: the aligned one if there is one."""
+        return self.reward or "ce"
 
-def run_ctr(spec: CTRRunSpec, folder: Path, *, command: str) -> dict[str, Any]:
+
+def run_ctr(spec: CTRRunSpec, folder: Path, *, resume: bool, command: str) -> dict[str, Any]:
     """Trains, judges, and leaves the run in ``folder``; returns its record.
 
+    A resumed run goes on from the last checkpoint of each model; a reward that was not fitted to its end, and
+    a model shared by several workers, begin anew.
+
     Raises:
-        ConfigError: If the folder holds a run.
+        ConfigError: If the folder holds a run and ``resume`` is not asked for, or holds another one.
         DatasetError: If the log cannot be read or split.
+        CheckpointError: If the log is no longer the one that the run began with.
     """
     started = time.monotonic()
-    if (folder / "record.json").exists():
-        raise ConfigError(f"{folder} holds a run already: give another --name")
     log = load_log(Path(spec.data), ColumnMap.parse(spec.mapping) if spec.mapping else None)
     data = split_log(log, seed=spec.seed)
-    write_text(folder / "config.json", json.dumps(to_plain(asdict(spec)), indent=1) + "\n")
+    claim_folder(folder, spec, resume)
     with progress() as shown:
         differences: dict[str, NDArray[np.float32]] = {}
         notes = split_notes(data)
         if spec.reward is not None:
-            model, differences = _fit_reward(spec, log, data, shown)
-            model.save(folder / "reward")
+            model, differences = _mental_reward(spec, log, data, folder / REWARD_FOLDER, shown)
             notes += assumptions(model, data)
-        trained = {arm: _train(spec, data, arm, differences.get(arm), shown) for arm in ("ce", *differences)}
-    main = trained[spec.reward or "ce"]
-    save_state(folder / "checkpoints" / "last", main.state(), "ctr")
+        trained = {
+            arm: _train(spec, data, folder, arm, differences.get(arm), shown) for arm in ("ce", *differences)
+        }
+    main = trained[spec.main_arm]
     pd.DataFrame([asdict(epoch) for epoch in main.epochs]).to_csv(folder / "metrics.csv", index=False)
     seconds = time.monotonic() - started
     num_steps = sum(training.steps_per_epoch * len(training.epochs) for training in trained.values())
@@ -128,21 +146,26 @@ def run_ctr(spec: CTRRunSpec, folder: Path, *, command: str) -> dict[str, Any]:
     return record.to_dict()
 
 
-def _fit_reward(
-    spec: CTRRunSpec, log: Interactions, data: ClickDataset, shown: Progress
+def _mental_reward(
+    spec: CTRRunSpec, log: Interactions, data: ClickDataset, folder: Path, shown: Progress
 ) -> tuple[MentalRewardModel, dict[str, NDArray[np.float32]]]:
     """The reward model, and Dn of every aligned arm on the training rows, shape [n] each."""
     assert spec.reward is not None
     transitions, order = train_decisions(data, log, feedback=spec.feedback)
-    model = fit_reward_on_backbone(
-        transitions,
-        data,
-        method=spec.reward,
-        body=spec.training,
-        epochs=spec.reward_epochs,
-        seed=spec.seed,
-        on_step=lambda step, total, _: shown.update(f"reward {spec.reward}", step, total),
-    )
+    if folder.exists():
+        body = backbone_body(spec.training.model, backbone_config(data, spec.training), data.item_categories)
+        model = MentalRewardModel.load(folder, body=body)
+    else:
+        model = fit_reward_on_backbone(
+            transitions,
+            data,
+            method=spec.reward,
+            body=spec.training,
+            epochs=spec.reward_epochs,
+            seed=spec.seed,
+            on_step=lambda step, total, _: shown.update(f"reward {spec.reward}", step, total),
+        )
+        model.save(folder)
     rewards, back = model.reward(transitions.states), np.argsort(order)
     by_arm = {spec.reward: reward_differences(rewards)}
     by_arm |= control_differences(rewards, model.q(transitions.states), transitions.states)
@@ -152,24 +175,36 @@ def _fit_reward(
 def _train(
     spec: CTRRunSpec,
     data: ClickDataset,
+    folder: Path,
     arm: str,
     difference: NDArray[np.float32] | None,
     shown: Progress,
 ) -> CTRTraining:
     config = spec.training if difference is not None else replace(spec.training, kappa=0.0)
-    if spec.num_workers > 1:
+    training = CTRTraining(data, config, seed=spec.seed, difference=difference)
+    kept, saved = folder / CHECKPOINTS / arm, time.monotonic()
+    for note in restore_last(lambda path: training.restore(load_state(Path(path), "ctr")), kept):
+        say(f"{arm}: {note}")
+    if spec.num_workers > 1 and not training.finished:
         from rec_rl.experiments.ctr_distributed import train_on_workers
 
-        return train_on_workers(
+        training = train_on_workers(
             data, config, seed=spec.seed, num_workers=spec.num_workers, difference=difference
         )
-    training = CTRTraining(data, config, seed=spec.seed, difference=difference)
 
-    def show(step: int, total: int, metrics: dict[str, float]) -> None:
+    def save(step: int) -> None:
+        keep_checkpoint(lambda path: save_state(Path(path), training.state(), "ctr"), kept, step)
+
+    def on_step(step: int, total: int, metrics: dict[str, float]) -> None:
+        nonlocal saved
         auc = metrics.get("validation_auc")
         shown.update(f"{config.model} {arm}", step, total, "" if auc is None else f"validation AUC {auc:.4f}")
+        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            save(step)
+            saved = time.monotonic()
 
-    training.finish(show)
+    training.finish(on_step)
+    save(training.steps)
     return training
 
 

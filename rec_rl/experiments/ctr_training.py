@@ -120,6 +120,11 @@ class CTRTraining:
         self._started = time.perf_counter()
 
     @property
+    def steps(self) -> int:
+        """Gradient steps taken so far."""
+        return self._step
+
+    @property
     def steps_per_epoch(self) -> int:
         """Batches of one epoch; the last one may be smaller."""
         return -(-len(self._train) // self.config.batch_size)

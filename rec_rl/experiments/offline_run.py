@@ -18,7 +18,7 @@ from rec_rl.experiments.offline_training import OfflineSpec, check_settings, jud
 from rec_rl.experiments.records import RunRecord
 from rec_rl.experiments.session_data import SessionData, logs_of
 from rec_rl.experiments.single_run import claim_folder, read_config
-from rec_rl.progress import progress
+from rec_rl.progress import progress, say
 from rec_rl.rewards.bradley_terry import BradleyTerryReward
 
 
@@ -39,6 +39,8 @@ def run_offline_training(spec: OfflineSpec, folder: Path, *, resume: bool, comma
     result: dict[str, Any] = {}
     with progress() as shown:
         for event in train_offline(spec, folder):
+            if "note" in event:
+                say(event["note"])
             if event["total"]:
                 shown.update(spec.algorithm, event["step"], event["total"])
             result = event.get("result", result)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from envs.session_rollouts import Policy, logging_policy, on_states, online_levels
 from rec_rl.algorithms.noise_advantage import NoiseAdvantageConfig, fit_noise_advantage
 from rec_rl.algorithms.session_policy import RUN_POLICY
+from rec_rl.checkpoint import keep_checkpoint, restore_last
 from rec_rl.data.behaviour import fit_behaviour
 from rec_rl.data.levels import TASKS, TOP_LEVEL, SessionLevels, Task, session_levels, user_averages
 from rec_rl.data.sessions import SessionLog
@@ -29,7 +30,7 @@ from rec_rl.experiments.session_data import (
     preference_pairs,
     test_world,
 )
-from rec_rl.experiments.training import keep_checkpoint, restore_last
+from rec_rl.experiments.training import rebuilding
 from rec_rl.rewards.preference_check import check_preference_reward
 
 if TYPE_CHECKING:
@@ -119,26 +120,24 @@ def train_offline(spec: OfflineSpec, folder: Path | None = None) -> Iterator[Eve
     """
     started = time.monotonic()
     if spec.algorithm in NOT_TRAINED:
-        result = {"curve": [], "steps": 0, **_judge_untrained(spec, folder)}
+        events = _judge_untrained(spec, folder)
     else:
-        algorithm: OfflineAlgorithm = _configure(spec).build_algo()
-        try:
-            yield from _train(algorithm, spec, folder)
-            result = {"curve": algorithm.diary, "steps": algorithm.gradient_steps}
-            result |= _judge_trained(algorithm, spec, folder)
-        finally:
-            algorithm.stop()
-    result["seconds"] = time.monotonic() - started
-    yield {"step": spec.steps, "total": spec.steps, "result": result}
+        checkpoints = None if folder is None else folder / "checkpoints"
+        go_on = partial(_train, spec, folder)
+        events = rebuilding(_configure(spec).build_algo, go_on, checkpoints, spec.steps)
+    for event in events:
+        if "result" in event:
+            event["result"]["seconds"] = time.monotonic() - started
+        yield event
 
 
-def _train(algorithm: "OfflineAlgorithm", spec: OfflineSpec, folder: Path | None) -> Iterator[Event]:
+def _train(spec: OfflineSpec, folder: Path | None, algorithm: "OfflineAlgorithm") -> Iterator[Event]:
     from rec_rl.algorithms.offline_policy import OfflinePolicy
 
     validation = logs_of(spec.data).validation
     levels = session_levels(validation)
     checkpoints = None if folder is None else folder / "checkpoints"
-    for note in restore_last(algorithm, checkpoints):
+    for note in restore_last(algorithm.load_checkpoint, checkpoints):
         yield {"step": algorithm.gradient_steps, "total": spec.steps, "note": note}
     curve = algorithm.diary
     while algorithm.gradient_steps + algorithm.config.steps_per_iteration <= spec.steps:
@@ -147,29 +146,26 @@ def _train(algorithm: "OfflineAlgorithm", spec: OfflineSpec, folder: Path | None
         if algorithm.gradient_steps * spec.evaluations >= spec.steps * (len(curve) + 1):
             found = log_estimates(validation, levels, OfflinePolicy.of(algorithm)(validation.states))
             curve.append({"step": algorithm.gradient_steps, **_figures(found)})
-            keep_checkpoint(algorithm, checkpoints, algorithm.gradient_steps)
+            keep_checkpoint(algorithm.save_checkpoint, checkpoints, algorithm.gradient_steps)
             event |= curve[-1]
         yield event
-
-
-def _judge_trained(algorithm: "OfflineAlgorithm", spec: OfflineSpec, folder: Path | None) -> dict[str, Any]:
-    from rec_rl.algorithms.offline_policy import OfflinePolicy
-
     policy = OfflinePolicy.of(algorithm)
     if folder is not None:
         policy.save(folder / RUN_POLICY)
-    return judge(spec.data, policy)
+    result = {"curve": curve, "steps": algorithm.gradient_steps, **judge(spec.data, policy)}
+    yield {"step": spec.steps, "total": spec.steps, "result": result}
 
 
-def _judge_untrained(spec: OfflineSpec, folder: Path | None) -> dict[str, Any]:
-    if spec.algorithm == LOGGING:
-        return judge(spec.data, None)
-    data = offline_data(spec.data)
-    assert data.reward is not None
-    policy = fit_noise_advantage(data.log, data.reward, _closed_form_config(spec), seed=spec.seed)
-    if folder is not None:
+def _judge_untrained(spec: OfflineSpec, folder: Path | None) -> Iterator[Event]:
+    policy = None
+    if spec.algorithm == CLOSED_FORM:
+        data = offline_data(spec.data)
+        assert data.reward is not None
+        policy = fit_noise_advantage(data.log, data.reward, _closed_form_config(spec), seed=spec.seed)
+    if policy is not None and folder is not None:
         policy.save(folder / RUN_POLICY)
-    return judge(spec.data, policy)
+    result = {"curve": [], "steps": 0, **judge(spec.data, policy)}
+    yield {"step": spec.steps, "total": spec.steps, "result": result}
 
 
 def judge(data: SessionData, policy: Means | None, *, life: int = 0) -> dict[str, Any]:

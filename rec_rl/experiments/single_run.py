@@ -1,7 +1,6 @@
 """One run in its own folder: configuration, checkpoints, metrics, record, figures and report."""
 
 import json
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 
 from envs.virtual_taobao import VirtualTaobaoVectorEnv
 from envs.virtual_taobao_networks import VirtualTaobaoNetworks
+from rec_rl.checkpoint import last_checkpoint
 from rec_rl.errors import ConfigError, DatasetError
 from rec_rl.evaluation.intervals import Estimate, mean_interval
 from rec_rl.evaluation.online import Episodes, ectr_of_totals, run_episodes
@@ -20,10 +20,9 @@ from rec_rl.experiments.training import (
     TrainingSpec,
     build_algorithm,
     greedy_policy,
-    last_checkpoint,
     train,
 )
-from rec_rl.progress import progress
+from rec_rl.progress import progress, say
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -41,7 +40,7 @@ def run_training(spec: TrainingSpec, folder: Path, *, resume: bool, command: str
     with progress() as shown:
         for event in train(spec, checkpoints=folder / "checkpoints"):
             if "note" in event:
-                print(f"rec-rl: {event['note']}", file=sys.stderr)
+                say(event["note"])
             note = f"eCTR {event['ectr']:.3f}" if "ectr" in event else ""
             shown.update(spec.algorithm, event["step"], event["total"], note)
             result = event.get("result", result)

@@ -1,18 +1,17 @@
 """Trains an algorithm online and watches what its policy earns."""
 
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.reward_shaping import MentalReward, MentalRewardVectorShaping, MentalShaping
 from envs.virtual_taobao import VirtualTaobaoVectorEnv, user_state
-from rec_rl.errors import CheckpointError
+from rec_rl.checkpoint import keep_checkpoint, restore_last
 from rec_rl.evaluation.online import Episodes, Policy, ectr_of_totals, run_episodes
 from rec_rl.experiments.runner import Event
 from rec_rl.rewards import MentalRewardModel
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 
 EVALUATION_ENVS = 128
 MAX_REBUILDS = 3
+
+Trained = TypeVar("Trained", bound="OnlineAlgorithm | OfflineAlgorithm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,25 +149,51 @@ def train(spec: TrainingSpec, checkpoints: Path | None = None) -> Iterator[Event
     Raises:
         LearnerLostError: If learners are lost more than MAX_REBUILDS times, or there are no checkpoints.
     """
+    go_on = partial(_train, spec, checkpoints)
+    yield from rebuilding(partial(build_algorithm, spec), go_on, checkpoints, spec.steps)
+
+
+def rebuilding(
+    build: Callable[[], Trained],
+    go_on: Callable[[Trained], Iterator[Event]],
+    checkpoints: Path | None,
+    steps: int,
+) -> Iterator[Event]:
+    """Training that a lost learner does not end.
+
+    Args:
+        build: Gives the algorithm, untrained.
+        go_on: Trains it from the last checkpoint in ``checkpoints`` to the end.
+        checkpoints: None keeps none, and what is lost is lost.
+        steps: Of the whole run.
+
+    Yields:
+        The events of ``go_on``, and a "note" where the algorithm had to be built anew.
+
+    Raises:
+        LearnerLostError: If learners are lost more than MAX_REBUILDS times, or there are no checkpoints.
+    """
     from rec_rl.algorithms.array_learner import LearnerLostError
 
+    event: Event = {"step": 0}
     for rebuilds in range(MAX_REBUILDS + 1):
-        algorithm = build_algorithm(spec)
+        algorithm = build()
         try:
-            yield from _train(algorithm, spec, checkpoints)
+            for event in go_on(algorithm):
+                yield event
             return
         except LearnerLostError as error:
             if checkpoints is None or rebuilds == MAX_REBUILDS:
                 raise
             note = f"{error}; going on from the last checkpoint"
-            yield {"step": algorithm.env_steps, "total": spec.steps, "note": note}
+            yield {"step": event["step"], "total": steps, "note": note}
         finally:
             algorithm.stop()
 
 
-def _train(algorithm: "OnlineAlgorithm", spec: TrainingSpec, checkpoints: Path | None) -> Iterator[Event]:
+def _train(spec: TrainingSpec, checkpoints: Path | None, algorithm: "OnlineAlgorithm") -> Iterator[Event]:
     env = VirtualTaobaoVectorEnv(EVALUATION_ENVS, weights=spec.weights)
-    for note in restore_last(algorithm, checkpoints):
+    for note in restore_last(algorithm.load_checkpoint, checkpoints):
         yield {"step": algorithm.env_steps, "total": spec.steps, "note": note}
     curve = algorithm.diary
     while algorithm.env_steps + algorithm.steps_per_iteration <= spec.steps:
@@ -176,50 +203,12 @@ def _train(algorithm: "OnlineAlgorithm", spec: TrainingSpec, checkpoints: Path |
             episodes = _evaluate(algorithm, env, spec.evaluation_episodes, evaluation_seed(spec.seed))
             curve.append({"step": algorithm.env_steps, **_figures(episodes)})
             event |= curve[-1]
-            keep_checkpoint(algorithm, checkpoints, algorithm.env_steps)
+            keep_checkpoint(algorithm.save_checkpoint, checkpoints, algorithm.env_steps)
         yield event
-    keep_checkpoint(algorithm, checkpoints, algorithm.env_steps)
+    keep_checkpoint(algorithm.save_checkpoint, checkpoints, algorithm.env_steps)
     episodes = _evaluate(algorithm, env, spec.final_episodes, evaluation_seed(spec.seed) + 1)
     result = {"steps": algorithm.env_steps, "curve": curve, **_figures(episodes)}
     yield {"step": spec.steps, "total": spec.steps, "ectr": result["ectr"], "result": result}
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint in ``folder``; None if there is none."""
-    return max(folder.glob("step_*"), default=None)
-
-
-def restore_last(algorithm: "OnlineAlgorithm | OfflineAlgorithm", folder: Path | None) -> list[str]:
-    """Goes on from the newest whole checkpoint in ``folder``, if there is one.
-
-    Returns:
-        A sentence for each newer one that had to be passed over.
-
-    Raises:
-        CheckpointError: If there are checkpoints and none is whole.
-    """
-    passed_over: list[str] = []
-    for path in sorted(folder.glob("step_*"), reverse=True) if folder is not None else ():
-        try:
-            algorithm.load_checkpoint(str(path))
-            return passed_over
-        except CheckpointError as error:
-            passed_over.append(f"{error}; going on from the one before it")
-            refusal = error
-    if passed_over:
-        raise CheckpointError(f"no checkpoint in {folder} is whole: {refusal}")
-    return passed_over
-
-
-def keep_checkpoint(algorithm: "OnlineAlgorithm | OfflineAlgorithm", folder: Path | None, step: int) -> None:
-    """Writes a checkpoint under its step, and removes all but the one before it."""
-    if folder is None:
-        return
-    newest = folder / f"step_{step:09d}"
-    algorithm.save_checkpoint(str(newest))
-    unfinished = folder.glob(".step_*")  # of a process that was killed while it wrote
-    for old in (*sorted(folder.glob("step_*"))[:-2], *unfinished):
-        shutil.rmtree(old)
 
 
 def _figures(episodes: Episodes) -> dict[str, float]:

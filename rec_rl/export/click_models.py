@@ -8,14 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rec_rl.checkpoint import load_state
+from rec_rl.checkpoint import last_checkpoint, load_state
 from rec_rl.data.catalogue import load_log
 from rec_rl.data.interactions import Interactions, Vocabulary
 from rec_rl.data.splits import ClickDataset, Impressions, split_log
 from rec_rl.data.tables import ColumnMap
-from rec_rl.errors import ConfigError, DatasetError
+from rec_rl.errors import CheckpointError, ConfigError, DatasetError
 from rec_rl.experiments.ctr_rewards import states_of
-from rec_rl.experiments.ctr_run import CTRRunSpec
+from rec_rl.experiments.ctr_run import CHECKPOINTS, REWARD_FOLDER, CTRRunSpec
 from rec_rl.experiments.ctr_training import CTRConfig, backbone_config
 from rec_rl.experiments.records import read_record
 from rec_rl.experiments.single_run import read_config
@@ -28,9 +28,6 @@ from rec_rl.models.batches import Rows
 from rec_rl.models.state_body import backbone_body
 from rec_rl.rewards import MentalRewardModel
 from rec_rl.runtime.artefact import CLICK_MODEL
-
-CHECKPOINT = Path("checkpoints") / "last"
-REWARD_FOLDER = "reward"
 
 
 def click_model(run: Path) -> Contents:
@@ -96,7 +93,10 @@ def _read_spec(run: Path) -> CTRRunSpec:
 
 def _click_graph(spec: CTRRunSpec, run: Path, data: ClickDataset, rows: Impressions) -> GraphSpec:
     model = ClickModel(build_backbone(spec.training.model, backbone_config(data, spec.training)))
-    weights = load_state(run / CHECKPOINT, "ctr")["best"]
+    checkpoint = last_checkpoint(run / CHECKPOINTS / spec.main_arm)
+    if checkpoint is None:
+        raise CheckpointError(f"{run} holds no checkpoint of its click model")
+    weights = load_state(checkpoint, "ctr")["best"]
     model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     model.eval().requires_grad_(False)
     packed = Rows.of(data, rows).batch(torch.arange(len(rows)))

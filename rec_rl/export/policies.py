@@ -13,10 +13,10 @@ from rec_rl.algorithms.noise_advantage import NoiseAdvantagePolicy
 from rec_rl.algorithms.offline_learner import OfflineModule
 from rec_rl.algorithms.offline_policy import OfflinePolicy
 from rec_rl.algorithms.session_policy import load_session_policy
-from rec_rl.checkpoint import load_state
+from rec_rl.checkpoint import last_checkpoint, load_state
 from rec_rl.errors import ConfigError, DatasetError
 from rec_rl.experiments.single_run import read_spec
-from rec_rl.experiments.training import TrainingSpec, last_checkpoint
+from rec_rl.experiments.training import TrainingSpec
 from rec_rl.export.contents import Contents, rows_around, state_feature
 from rec_rl.export.graphs import PARITY_ROWS, GraphSpec
 from rec_rl.runtime.artefact import POLICY

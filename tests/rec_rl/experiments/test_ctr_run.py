@@ -9,10 +9,11 @@ import pytest
 from rec_rl.data.interactions import Interactions, RawRows, build_interactions
 from rec_rl.data.splits import exposure_split, sampled_negative_split, split_log
 from rec_rl.errors import ConfigError, UnsupportedEstimateError
+from rec_rl.experiments import ctr_run
 from rec_rl.experiments.ctr_notes import split_notes
 from rec_rl.experiments.ctr_rewards import SAMPLED_NOTE, train_decisions
 from rec_rl.experiments.ctr_run import CTRRunSpec, run_ctr
-from rec_rl.experiments.ctr_training import CTRConfig
+from rec_rl.experiments.ctr_training import CTRConfig, CTRTraining
 
 SMALL = CTRConfig(embedding_size=4, hidden_sizes=(8,), batch_size=128, learning_rate=2e-2, max_epochs=2)
 
@@ -108,7 +109,7 @@ def test_an_aligned_run_leaves_its_record_with_arms_and_controls(exposures: pd.D
         feedback="stars",
     )
     folder = tmp_path / "runs" / "aligned"
-    record = run_ctr(spec, folder, command="rec-rl ctr train din")
+    record = run_ctr(spec, folder, resume=False, command="rec-rl ctr train din")
     assert json.loads((folder / "record.json").read_text()) == record
     assert set(record["arms"]) == {"ce", "anchored"}
     assert set(record["controls"]) == {"shuffled", "placebo", "q_difference"}
@@ -130,7 +131,41 @@ def test_an_aligned_run_leaves_its_record_with_arms_and_controls(exposures: pd.D
         "reward",
     }
     with pytest.raises(ConfigError, match="holds a run already"):
-        run_ctr(spec, folder, command="again")
+        run_ctr(spec, folder, resume=False, command="again")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7])
+def test_a_run_that_was_killed_goes_on_to_the_same_result(
+    exposures: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+):
+    exposures.to_csv(tmp_path / "log.csv", index=False)
+    spec = CTRRunSpec(
+        data=str(tmp_path / "log.csv"),
+        mapping="user=uid,item=iid,time=ts,action=click",
+        training=replace(SMALL, kappa=0.1, max_epochs=2),
+        reward="iq_learn",
+    )
+    step, taken, deaths = CTRTraining.step, [0], []
+
+    def mortal(self: CTRTraining) -> float:
+        if deaths and taken[0] >= deaths[0]:
+            raise KeyboardInterrupt
+        taken[0] += 1
+        return step(self)
+
+    monkeypatch.setattr(ctr_run, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(CTRTraining, "step", mortal)
+    whole = run_ctr(spec, tmp_path / "whole", resume=False, command="")
+    num_steps, taken[0] = taken[0], 0
+    deaths.append(round(share * num_steps))
+    with pytest.raises(KeyboardInterrupt):
+        run_ctr(spec, tmp_path / "killed", resume=False, command="")
+    deaths.clear()
+    resumed = run_ctr(spec, tmp_path / "killed", resume=True, command="")
+    assert taken[0] == num_steps  # no step that was kept is taken again
+    assert (resumed["arms"], resumed["controls"]) == (whole["arms"], whole["controls"])
+    with pytest.raises(ConfigError, match="other settings"):
+        run_ctr(replace(spec, seed=1), tmp_path / "killed", resume=True, command="")
 
 
 def test_a_plain_run_on_actions_alone_counts_what_it_left_out(exposures: pd.DataFrame, tmp_path: Path):
@@ -142,11 +177,11 @@ def test_a_plain_run_on_actions_alone_counts_what_it_left_out(exposures: pd.Data
         mapping="user=uid,item=iid,time=ts",
         training=replace(SMALL, model="deepfm"),
     )
-    record = run_ctr(spec, tmp_path / "plain", command="")
+    record = run_ctr(spec, tmp_path / "plain", resume=False, command="")
     assert "users with a single action, history only: 1" in record["notes"]
     assert (record["arms"], record["controls"]) == ({}, {})
     aligned = replace(spec, training=replace(SMALL, kappa=0.2), reward="iq_learn")
-    notes = run_ctr(aligned, tmp_path / "aligned", command="")["notes"]
+    notes = run_ctr(aligned, tmp_path / "aligned", resume=False, command="")["notes"]
     assert SAMPLED_NOTE in notes
     assert not any("declined" in note for note in notes)
 

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from envs.session_rollouts import record_log
 from envs.session_world import SessionWorld
+from rec_rl.algorithms.array_learner import LearnerLostError
+from rec_rl.algorithms.offline import OfflineAlgorithm
 from rec_rl.cli import app
 from rec_rl.data.levels import TASKS
 from rec_rl.data.session_files import save_log
@@ -157,6 +159,23 @@ def test_a_resumed_run_ends_as_the_whole_one(tmp_path: Path):
     resumed = list(train_offline(SPEC, tmp_path / "b"))[-1]["result"]
     assert resumed["curve"] == whole["curve"]
     assert resumed["ncis"] == whole["ncis"]
+
+
+def test_a_lost_learner_costs_time_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = list(train_offline(SPEC, tmp_path / "a"))[-1]["result"]
+    training_step, deaths = OfflineAlgorithm.training_step, [0, 15]
+
+    def mortal(self: OfflineAlgorithm) -> None:
+        if deaths and self.gradient_steps >= deaths[0]:
+            deaths.pop(0)
+            raise LearnerLostError(f"a learner was lost after {self.gradient_steps} gradient steps")
+        training_step(self)
+
+    monkeypatch.setattr(OfflineAlgorithm, "training_step", mortal)
+    events = list(train_offline(SPEC, tmp_path / "b"))
+    assert [event["step"] for event in events if "note" in event] == [0, 15]
+    assert events[-1]["result"]["curve"] == whole["curve"]
+    assert events[-1]["result"]["ncis"] == whole["ncis"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from envs.reward_shaping import MentalRewardVectorShaping
 from envs.virtual_taobao import STATE_DIM, VirtualTaobaoVectorEnv
 from envs.virtual_taobao_synthetic import bait
+from rec_rl.checkpoint import last_checkpoint
 from rec_rl.data.transitions import UserTransitions
 from rec_rl.errors import ConfigError
 from rec_rl.experiments.experts import ExpertSpec, record_experts
@@ -15,7 +16,6 @@ from rec_rl.experiments.training import (
     Shaping,
     TrainingSpec,
     build_env,
-    last_checkpoint,
     train,
 )
 from rec_rl.rewards import AnchoredConfig, fit_mental_reward

@@ -19,10 +19,10 @@ import ray
 from rec_rl import cli
 from rec_rl.algorithms.array_learner import LearnerLostError
 from rec_rl.algorithms.online import OnlineAlgorithm
-from rec_rl.checkpoint import load_state
+from rec_rl.checkpoint import last_checkpoint, load_state
 from rec_rl.errors import CheckpointError
 from rec_rl.experiments.records import to_plain
-from rec_rl.experiments.training import TrainingSpec, last_checkpoint, train
+from rec_rl.experiments.training import TrainingSpec, train
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from rec_rl.algorithms.noise_advantage import NoiseAdvantagePolicy
-from rec_rl.checkpoint import save_state
+from rec_rl.checkpoint import last_checkpoint, save_state
 from rec_rl.data.behaviour import LinearBehaviour
 from rec_rl.data.transitions import UserTransitions
 from rec_rl.errors import CheckpointError, ConfigError, DatasetError, RecRLError
 from rec_rl.experiments.ctr_run import CTRRunSpec, run_ctr
 from rec_rl.experiments.ctr_training import CTRConfig
 from rec_rl.experiments.single_run import run_training
-from rec_rl.experiments.training import TrainingSpec, build_algorithm, greedy_policy, last_checkpoint
+from rec_rl.experiments.training import TrainingSpec, build_algorithm, greedy_policy
 from rec_rl.export import artefact as exporting
 from rec_rl.export.artefact import export_run
 from rec_rl.export.contents import rows_around
@@ -219,7 +219,7 @@ def test_a_recurrent_backbone_is_refused_by_name(ctr_log: Path, tmp_path: Path):
 @pytest.mark.slow
 def test_a_click_model_and_its_reward_are_exported(ctr_log: Path, tmp_path: Path):
     spec = ctr_spec(ctr_log, "din", reward="iq_learn", reward_epochs=1)
-    run_ctr(spec, tmp_path / "run", command="test")
+    run_ctr(spec, tmp_path / "run", resume=False, command="test")
     description = export_run(tmp_path / "run", tmp_path / "out")
     assert set(description["graphs"]) == {"click_model", "reward"}
     found = Recommender(tmp_path / "out").recommend({"history": [2, 4, 6, 999]}, 5, exclude=[2])
