@@ -1,6 +1,6 @@
 """What the Learners of all algorithms share, and how all of them are called at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,16 +86,21 @@ class ArrayLearner(TorchLearner):
         ``loss`` is this learner's share of the minibatch's loss. Only the optimizer's own parameters get a
         gradient, so a critic inside an actor's loss stays as it is.
         """
-        params = optimizer.param_groups[0]["params"]
-        grads = torch.autograd.grad(loss, params)
+        grads = torch.autograd.grad(loss, optimizer.param_groups[0]["params"])
+        self.step_along(grads, optimizer, max_norm=max_norm)
+
+    def step_along(
+        self, grads: Sequence[torch.Tensor], optimizer: FusedAdam, *, max_norm: float | None = None
+    ) -> None:
+        """One step on this learner's share of the gradient, a tensor per parameter, summed over learners."""
         if self.config.num_learners > 1:
             flat = torch.cat([g.reshape(-1) for g in grads])
             torch.distributed.all_reduce(flat)
-            parts = torch.split(flat, [p.numel() for p in params])
-            grads = tuple(part.view_as(p) for part, p in zip(parts, params, strict=True))
+            parts = torch.split(flat, [g.numel() for g in grads])
+            grads = [part.view_as(g) for part, g in zip(parts, grads, strict=True)]
         divisor = None
         if max_norm is not None:
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads))))
             divisor = ((norm + 1e-6) / max_norm).clamp(min=1)
         optimizer.fused_step(grads, divisor=divisor)
 

@@ -36,9 +36,50 @@ class MLP(nn.Sequential):
             plain: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
             return plain
         rows = x.reshape(-1, x.shape[-1])
-        parameters = [part for layer in self._linear for part in (layer.weight, layer.bias)]
-        out: Tensor = _Layers.apply(rows, self._tanh, *parameters)  # type: ignore[no-untyped-call]
+        out: Tensor = _Layers.apply(rows, self._tanh, *self._parts())  # type: ignore[no-untyped-call]
         return out.reshape(*x.shape[:-1], -1)
+
+    def forward_with_inputs(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The output without a graph, [B, sizes[0]] to [B, sizes[-1]], and each layer's input."""
+        return _forward(x, self._tanh, self._parts())
+
+    def gradients(self, inputs: list[Tensor], of_out: Tensor) -> list[Tensor]:
+        """The gradient of every parameter, in the order of ``parameters()``.
+
+        Args:
+            inputs: As `forward_with_inputs` gave them.
+            of_out: Gradient of the output, [B, sizes[-1]].
+        """
+        return _backward(of_out, inputs, [layer.weight for layer in self._linear], self._tanh)[1]
+
+    def _parts(self) -> list[Tensor]:
+        return [part for layer in self._linear for part in (layer.weight, layer.bias)]
+
+
+def _forward(x: Tensor, tanh: bool, parameters: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    weights, biases = parameters[::2], parameters[1::2]
+    inputs = [x]
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        hidden = torch.addmm(bias, inputs[-1], weight.t())
+        inputs.append(hidden.tanh_() if tanh else hidden.relu_())
+    return torch.addmm(biases[-1], inputs[-1], weights[-1].t()), inputs
+
+
+def _backward(
+    gradient: Tensor, inputs: Sequence[Tensor], weights: Sequence[Tensor], tanh: bool
+) -> tuple[Tensor, list[Tensor]]:
+    """Gradients of the first layer's output and of every parameter."""
+    of_parameters: list[Tensor] = []
+    for layer in range(len(inputs) - 1, -1, -1):
+        of_parameters = [gradient.t() @ inputs[layer], gradient.sum(0), *of_parameters]
+        if layer == 0:
+            break
+        gradient = gradient @ weights[layer]
+        if tanh:
+            gradient = torch.ops.aten.tanh_backward(gradient, inputs[layer])
+        else:
+            gradient = torch.ops.aten.threshold_backward(gradient, inputs[layer], 0)
+    return gradient, of_parameters
 
 
 class _Layers(torch.autograd.Function):
@@ -46,31 +87,17 @@ class _Layers(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, tanh: bool, *parameters: Tensor) -> Tensor:
-        weights, biases = parameters[::2], parameters[1::2]
-        inputs = [x]
-        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            hidden = torch.addmm(bias, inputs[-1], weight.t())
-            inputs.append(hidden.tanh_() if tanh else hidden.relu_())
-        ctx.save_for_backward(*inputs, *weights)
+        out, inputs = _forward(x, tanh, parameters)
+        ctx.save_for_backward(*inputs, *parameters[::2])
         ctx.tanh = tanh
-        return torch.addmm(biases[-1], inputs[-1], weights[-1].t())
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = gradients
         half = len(ctx.saved_tensors) // 2
         inputs, weights = ctx.saved_tensors[:half], ctx.saved_tensors[half:]
-        of_parameters: list[Tensor] = []
-        for layer in range(half - 1, -1, -1):
-            of_parameters = [gradient.t() @ inputs[layer], gradient.sum(0), *of_parameters]
-            if layer == 0:
-                break
-            gradient = gradient @ weights[layer]
-            if ctx.tanh:
-                gradient = torch.ops.aten.tanh_backward(gradient, inputs[layer])
-            else:
-                gradient = torch.ops.aten.threshold_backward(gradient, inputs[layer], 0)
+        gradient, of_parameters = _backward(gradients[0], inputs, weights, ctx.tanh)
         of_x = gradient @ weights[0] if ctx.needs_input_grad[0] else None
         return of_x, None, *of_parameters
 

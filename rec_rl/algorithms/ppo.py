@@ -6,13 +6,18 @@ import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
 
 from rec_rl.algorithms.networks import MLP, UnitScale
 from rec_rl.algorithms.online import OnlineAlgorithm, OnlineConfig, check_bound
 from rec_rl.algorithms.online_learner import Batch, GaussianModule, OnlineLearner
 from rec_rl.algorithms.rollouts import Rollout
-from rec_rl.losses.policy import gaussian_log_prob, ppo_clip_loss, self_imitation_loss
+from rec_rl.losses.policy import (
+    gaussian_gradients,
+    gaussian_log_prob,
+    gaussian_log_prob_and_terms,
+    ppo_clip_loss,
+    self_imitation_loss,
+)
 from rec_rl.losses.value import generalized_advantage
 
 
@@ -111,7 +116,9 @@ class PPOLearner(OnlineLearner):
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """One Adam over policy and value function."""
-        self.optimizer = self.add_optimizer("ppo", list(self.policy.parameters()))
+        policy = self.policy
+        params = [policy.log_std, *policy.actor.parameters(), *policy.critic.parameters()]
+        self.optimizer = self.add_optimizer("ppo", params)
 
     def train_on(self, batch: Batch) -> dict[str, float]:
         """``batch`` holds a rollout's columns [T, N, ...] and, with self-imitation, replayed rows
@@ -157,30 +164,47 @@ class PPOLearner(OnlineLearner):
         }
         return {name: column[rollout["valid"]] for name, column in columns.items()}
 
+    @torch.no_grad()
     def _update_once(self, rows: dict[str, Tensor], replayed: dict[str, Tensor]) -> Tensor:
+        """One step; gradients are written out, since a graph costs as much as the products of 64 rows."""
         config, policy = self.config, self.policy
         num_rows = len(rows["advantage"])
         spread = rows["advantage"].std() if num_rows > 1 else torch.ones(())
         rows["advantage"] = (rows["advantage"] - rows["advantage"].mean()) / (spread + 1e-8)
         rows = {name: self.share(column) for name, column in rows.items()}
+        obs = policy.scale(rows["obs"])
 
-        mean = policy.mean(rows["obs"])
-        logp = gaussian_log_prob(rows["actions"], mean, policy.log_std)
-        policy_loss = ppo_clip_loss(logp, rows["logp"], rows["advantage"], config.clip).sum() / num_rows
-        value = policy.value(rows["obs"])
-        value_loss = mse_loss(value, rows["value_target"], reduction="sum") / num_rows
+        mean, inputs = policy.actor.forward_with_inputs(obs)
+        logp, terms = gaussian_log_prob_and_terms(rows["actions"], mean, policy.log_std)
+        share_of_mean = rows["advantage"] * (1 / num_rows)
+        policy_loss, slope = ppo_clip_loss(logp, rows["logp"], share_of_mean, config.clip)
+        of_mean, of_log_std = gaussian_gradients(slope, terms)
+        of_actor = policy.actor.gradients(inputs, of_mean)
         entropy = policy.entropy() * (len(logp) / num_rows)
-        loss = policy_loss + config.value_weight * value_loss
         if config.entropy_weight > 0:
-            loss = loss - config.entropy_weight * entropy
+            of_log_std -= config.entropy_weight * (len(logp) / num_rows)
+
+        value, inputs = policy.critic.forward_with_inputs(obs)
+        error = value.squeeze(-1) - rows["value_target"]
+        of_value = error * (2 * config.value_weight / num_rows)
+        of_critic = policy.critic.gradients(inputs, of_value.unsqueeze(-1))
+
         imitation_loss = torch.zeros((), device=self.device)
         if replayed:
-            logp = gaussian_log_prob(replayed["actions"], policy.mean(replayed["obs"]), policy.log_std)
-            imitation = self_imitation_loss(logp, replayed["score"])
-            imitation_loss = self.share(imitation).sum() / config.self_imitation_batch
-            loss = loss + config.self_imitation_weight * imitation_loss
-        self.descend(loss, self.optimizer, max_norm=config.max_grad_norm)
-        return torch.stack([policy_loss, value_loss, imitation_loss, entropy]).detach()
+            baseline = replayed["score"].mean()
+            replayed = {name: self.share(column) for name, column in replayed.items()}
+            mean, inputs = policy.actor.forward_with_inputs(policy.scale(replayed["obs"]))
+            logp, terms = gaussian_log_prob_and_terms(replayed["actions"], mean, policy.log_std)
+            imitation_losses, slope = self_imitation_loss(logp, replayed["score"], baseline)
+            weight = config.self_imitation_weight / config.self_imitation_batch
+            of_mean, also_of_log_std = gaussian_gradients(slope * weight, terms)
+            of_log_std += also_of_log_std
+            torch._foreach_add_(of_actor, policy.actor.gradients(inputs, of_mean))
+            imitation_loss = imitation_losses.sum() / config.self_imitation_batch
+        grads = [of_log_std, *of_actor, *of_critic]
+        self.step_along(grads, self.optimizer, max_norm=config.max_grad_norm)
+        losses = policy_loss.sum(), error.square().sum() / num_rows, imitation_loss, entropy
+        return torch.stack(losses)
 
 
 class PPOModule(GaussianModule):

@@ -1,7 +1,7 @@
 """Densities of Gaussian policies and the losses that train them."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,10 +24,46 @@ def gaussian_log_prob(action: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     Raises:
         ValueError: If ``action`` and ``mean`` differ in shape.
     """
-    if action.shape != mean.shape:
-        raise ValueError(f"action {tuple(action.shape)} and mean {tuple(mean.shape)} must share a shape")
     logp: Tensor = _GaussianLogProb.apply(action, mean, log_std)  # type: ignore[no-untyped-call]
     return logp
+
+
+class GaussianTerms(NamedTuple):
+    """What `gaussian_gradients` takes of a density that was computed.
+
+    Attributes:
+        z: (action - mean) / exp(log_std), shape [B, A].
+        inverse: exp(-log_std), shape [B, A] or [A].
+    """
+
+    z: Tensor
+    inverse: Tensor
+
+
+def gaussian_log_prob_and_terms(
+    action: Tensor, mean: Tensor, log_std: Tensor
+) -> tuple[Tensor, GaussianTerms]:
+    """`gaussian_log_prob` without a graph, and the terms of its gradient."""
+    if action.shape != mean.shape:
+        raise ValueError(f"action {tuple(action.shape)} and mean {tuple(mean.shape)} must share a shape")
+    inverse = torch.exp(-log_std)
+    z = (action - mean) * inverse
+    return (z * z).sum(-1).mul_(-0.5) - (log_std + 0.5 * LOG_2PI).sum(-1), GaussianTerms(z, inverse)
+
+
+def gaussian_gradients(slope: Tensor, terms: GaussianTerms) -> tuple[Tensor, Tensor]:
+    """Gradients of sum(slope * log density) with respect to mean and log_std.
+
+    Args:
+        slope: Derivative of the loss by each log density, shape [B].
+        terms: Of the density.
+
+    Returns:
+        Shape [B, A], and [B, A] or [A] as that of log_std.
+    """
+    gradient = slope.unsqueeze(-1)
+    weighted = gradient * terms.z
+    return weighted * terms.inverse, (weighted * terms.z - gradient).sum_to_size(terms.inverse.shape)
 
 
 class _GaussianLogProb(torch.autograd.Function):
@@ -35,19 +71,15 @@ class _GaussianLogProb(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, action: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-        inverse = torch.exp(-log_std)
-        z = (action - mean) * inverse
-        ctx.save_for_backward(z, inverse)
-        return (z * z).sum(-1).mul_(-0.5) - (log_std + 0.5 * LOG_2PI).sum(-1)
+        logp, terms = gaussian_log_prob_and_terms(action, mean, log_std)
+        ctx.save_for_backward(*terms)
+        return logp
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        z, inverse = ctx.saved_tensors
-        gradient = gradients[0].unsqueeze(-1)
-        weighted = gradient * z
-        of_mean = weighted * inverse
-        return -of_mean, of_mean, (weighted * z - gradient).sum_to_size(inverse.shape)
+        of_mean, of_log_std = gaussian_gradients(gradients[0], GaussianTerms(*ctx.saved_tensors))
+        return -of_mean, of_mean, of_log_std
 
 
 def squashed_log_prob(pre_tanh: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
@@ -67,19 +99,19 @@ def squashed_log_prob(pre_tanh: Tensor, mean: Tensor, log_std: Tensor) -> Tensor
     return gaussian_log_prob(pre_tanh, mean, log_std) - log_slope
 
 
-def ppo_clip_loss(logp: Tensor, logp_old: Tensor, advantage: Tensor, clip: float) -> Tensor:
-    """-min(rho * A, clip(rho, 1 - clip, 1 + clip) * A), with rho = exp(logp - logp_old).
+def ppo_clip_loss(logp: Tensor, logp_old: Tensor, advantage: Tensor, clip: float) -> tuple[Tensor, Tensor]:
+    """-min(rho * A, clip(rho, 1 - clip, 1 + clip) * A), with rho = exp(logp - logp_old), and its derivative.
 
     Source: Schulman et al. 2017 (PPO), Eq. (7).
 
     Args:
         logp: log pi(a | s) of the policy in training, shape [B].
-        logp_old: The same under the policy that acted, shape [B]; no gradient.
-        advantage: Shape [B]; no gradient.
+        logp_old: The same under the policy that acted, shape [B].
+        advantage: Shape [B].
         clip: Half-width of the trust interval, > 0.
 
     Returns:
-        Loss per element, shape [B].
+        Loss per element and its derivative by logp, shape [B] each.
 
     Raises:
         ValueError: If the shapes differ.
@@ -89,13 +121,13 @@ def ppo_clip_loss(logp: Tensor, logp_old: Tensor, advantage: Tensor, clip: float
             f"logp {tuple(logp.shape)}, logp_old {tuple(logp_old.shape)} and advantage "
             f"{tuple(advantage.shape)} must share a shape"
         )
-    advantage = advantage.detach()
     most = torch.where(advantage > 0, 1 + clip, 1 - clip) * advantage  # where clipping begins to bind
-    return -(torch.exp(logp - logp_old.detach()) * advantage).clamp(max=most)
+    gain = torch.exp(logp - logp_old) * advantage
+    return -torch.minimum(gain, most), -gain * (gain <= most)
 
 
-def self_imitation_loss(logp: Tensor, score: Tensor) -> Tensor:
-    """-(score - mean(score))+ * log pi(a | s): imitates the better half of what was tried.
+def self_imitation_loss(logp: Tensor, score: Tensor, baseline: Tensor) -> tuple[Tensor, Tensor]:
+    """-(score - baseline)+ * log pi(a | s), and its derivative: imitates the better half of what was tried.
 
     Source: Oh et al. 2018 (SIL), Eq. (2).
     Differs from the paper: the baseline is the mean score of the batch, not a learned V(s); in a contextual
@@ -103,18 +135,19 @@ def self_imitation_loss(logp: Tensor, score: Tensor) -> Tensor:
 
     Args:
         logp: log pi(a | s) of replayed actions, shape [B].
-        score: How good each was, shape [B]; no gradient.
+        score: How good each was, shape [B].
+        baseline: Mean score of the batch, scalar.
 
     Returns:
-        Loss per element, shape [B].
+        Loss per element and its derivative by logp, shape [B] each.
 
     Raises:
         ValueError: If the shapes differ.
     """
     if logp.shape != score.shape:
         raise ValueError(f"logp {tuple(logp.shape)} and score {tuple(score.shape)} must share a shape")
-    weight = (score - score.mean()).clamp(min=0).detach()
-    return -weight * logp
+    slope = -(score - baseline).clamp(min=0)
+    return slope * logp, slope
 
 
 def sac_actor_loss(logp: Tensor, q: Tensor, alpha: Tensor) -> Tensor:
