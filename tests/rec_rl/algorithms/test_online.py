@@ -17,6 +17,7 @@ from rec_rl.algorithms.ppo import PPOConfig
 from rec_rl.algorithms.rollouts import FlatEnvRunner, Rollout
 from rec_rl.algorithms.sac import SACConfig
 from rec_rl.errors import CheckpointError, ConfigError, RecRLError
+from rec_rl.losses.policy import gaussian_log_prob
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -86,6 +87,44 @@ def test_a_restored_run_equals_the_uninterrupted_one(build: Build, name: str, tm
     np.testing.assert_array_equal(
         whole.replay.sample(1, 8)["actions"], resumed.replay.sample(1, 8)["actions"]
     )
+
+
+@pytest.mark.parametrize("replays", [True, False])
+def test_ppo_steps_along_the_gradient_of_its_printed_loss(
+    build: Build, monkeypatch: pytest.MonkeyPatch, replays: bool
+):
+    made = config("ppo").training(entropy_weight=0.1)
+    learner = build(made).learner_group._learner
+    policy, space = learner.policy, made.observation_space
+    obs = torch.from_numpy(np.stack([space.sample() for _ in range(21)])).clamp(-3, 3)
+    columns = {name: torch.randn(21) for name in ("logp", "advantage", "value_target", "score")}
+    columns |= {"obs": obs, "actions": torch.randn(21, *made.action_space.shape)}
+    with torch.no_grad():
+        columns["logp"] = 0.3 * columns["logp"] + gaussian_log_prob(
+            columns["actions"], policy.mean(obs), policy.log_std
+        )
+    rows = {name: columns[name][:13] for name in ("obs", "actions", "logp", "advantage", "value_target")}
+    replayed = {name: columns[name][13:] for name in ("obs", "actions", "score")} if replays else {}
+
+    advantage = (rows["advantage"] - rows["advantage"].mean()) / (rows["advantage"].std() + 1e-8)
+    logp = gaussian_log_prob(rows["actions"], policy.mean(rows["obs"]), policy.log_std)
+    ratio = torch.exp(logp - rows["logp"])
+    loss = -torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage).mean()
+    loss = loss + 0.5 * (policy.value(rows["obs"]) - rows["value_target"]).square().mean()
+    loss = loss - 0.1 * policy.entropy()
+    if replays:
+        logp = gaussian_log_prob(replayed["actions"], policy.mean(replayed["obs"]), policy.log_std)
+        weight = (replayed["score"] - replayed["score"].mean()).clamp(min=0)
+        loss = loss - 0.3 * (weight * logp).sum() / made.self_imitation_batch
+    params = learner.optimizer.param_groups[0]["params"]
+    expected = torch.autograd.grad(loss, params)
+
+    taken: list[torch.Tensor] = []
+    monkeypatch.setattr(learner, "step_along", lambda grads, *_, **__: taken.extend(grads))
+    learner._update_once(dict(rows), replayed)
+    assert len(params) == len(list(policy.parameters()))
+    for gradient, wanted in zip(taken, expected, strict=True):
+        torch.testing.assert_close(gradient, wanted, atol=1e-6, rtol=1e-5)
 
 
 def test_a_checkpoint_of_another_algorithm_is_refused(build: Build, tmp_path: Path):
