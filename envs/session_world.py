@@ -15,6 +15,7 @@ depth and frequency in the long run (diverse, true to taste, calm) is not what s
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,20 +118,30 @@ class SessionWorld:
         self._history = np.tile(np.array([np.log(7), np.log(7), 2.5, 2.5], np.float32), (n, 1))
         self._clock = 24 * self._life.random(n, dtype=np.float32)
         self._whim = 0.7 * self._life.standard_normal(n, dtype=np.float32)
-        self._observation: Floats | None = None
+        self._looked = False
 
     def observe(self) -> Floats:
-        """The raw state that the platform sees, shape [num_users, 245]; the same until the next step."""
-        if self._observation is None:
-            n, mixed_end = self.num_users, _CORE + _MIXED
+        """The raw state that the platform sees, shape [num_users, 245].
+
+        The same until the next step; the first look after it overwrites the array: copy what is to be kept.
+        """
+        obs, mixed, noise = self._view_memory
+        if not self._looked:
+            mixed_end = _CORE + _MIXED
             self._fill_clockwork()
-            obs = np.empty((n, STATE_DIM), np.float32)
             obs[:, :_CORE] = self._core
-            obs[:, _CORE:mixed_end] = np.tanh(self._core @ self._mixtures)
+            np.tanh(np.matmul(self._core, self._mixtures, out=mixed), out=obs[:, _CORE:mixed_end])
             obs[:, mixed_end : mixed_end + _NOISE] = self._frozen_noise
-            obs[:, mixed_end + _NOISE :] = self._view.standard_normal((n, _NOISE), dtype=np.float32)
-            self._observation = obs
-        return self._observation
+            obs[:, mixed_end + _NOISE :] = self._view.standard_normal(out=noise, dtype=np.float32)
+            self._looked = True
+        return obs
+
+    @cached_property
+    def _view_memory(self) -> tuple[Floats, Floats, Floats]:
+        """Of `observe`: with many users the pages of new arrays cost more than the numbers in them."""
+        n = self.num_users
+        obs, mixed, noise = (np.empty((n, width), np.float32) for width in (STATE_DIM, _MIXED, _NOISE))
+        return obs, mixed, noise
 
     def logging_mean(self) -> Floats:
         """Mean of the logging policy, shape [num_users, 8]: too little personal, too much clickbait."""
@@ -171,7 +182,7 @@ class SessionWorld:
         self._remember(items, like, watch)
         self._clock += REQUEST_HOURS
         self._end_sessions(np.flatnonzero(ended), log_gap, gap, normal[2])
-        self._observation = None
+        self._looked = False
         return Outcome(ended, depth, gap, like, watch)
 
     def get_state(self) -> dict[str, Any]:
@@ -191,7 +202,7 @@ class SessionWorld:
             setattr(self, name, state[name].copy())
         for name in _STREAMS:
             getattr(self, name).bit_generator.state = state[name]
-        self._observation = None
+        self._looked = False
 
     def _draw_users(self, rng: np.random.Generator) -> None:
         n = self.num_users
