@@ -11,7 +11,7 @@ import numpy as np
 from rec_rl.data.hashing import content_hash
 from rec_rl.data.levels import TASKS, Task
 from rec_rl.errors import check_name
-from rec_rl.evaluation.intervals import Estimate, mean_interval
+from rec_rl.evaluation.intervals import Estimate, mean_interval, paired_difference
 from rec_rl.evaluation.off_policy import CAUTION, NOT_SUPPORTED, SUPPORTED
 from rec_rl.experiments.offline_presets import STEPS, WORLD_SETTINGS, data_for
 from rec_rl.experiments.offline_run import refused
@@ -292,4 +292,26 @@ def _notes(rows: Rows) -> list[str]:
         "Every algorithm with a network for a reward shares it; il uses none. noise_advantage and "
         f"{OURS} learn a reward of whole sessions from mean labels of pairs within one user.",
         "The last policy is judged: none is chosen by NCIS, which rises outside the support.",
+        *_findings(rows),
+    ]
+
+
+def _findings(rows: Rows) -> list[str]:
+    """Whether both parts of the mixture rise, and what the network adds to the closed form."""
+    if not all("mixture" in rows.get(arm, {}) for arm in (OURS, CLOSED_FORM, LOGGING)):
+        return []
+
+    def online(arm: str, task: Task) -> list[float]:
+        return [run["online"][task] for run in rows[arm]["mixture"]]
+
+    parts = [
+        f"{task} {mean_interval(online(OURS, task))} against the logging policy's "
+        f"{mean_interval(online(LOGGING, task))}"
+        for task in ("depth", "frequency")
+    ]
+    gain = paired_difference(online(OURS, "mixture"), online(CLOSED_FORM, "mixture"))
+    told = "the network adds to the closed form" if gain.low > 0 else "the network adds nothing that shows"
+    return [
+        f"{OURS} trained for the mixture: {' and '.join(parts)}.",
+        f"{OURS} - {CLOSED_FORM}, mixture, paired by seed: {gain}; {told}.",
     ]
