@@ -190,18 +190,31 @@ def _missed(
 ) -> list[dict[str, Any]]:
     """Bars that were not reached; the coverage of a quick run's few draws is not judged."""
     low, high = COVERAGE_BAND
-    found = [
-        (f"ncis: Spearman of {task} >= {bar}", arms["ncis"][task].value, arms["ncis"][task].value >= bar)
+    ranked = [
+        (f"ncis: Spearman of {task} >= {bar}", arms["ncis"][task].value, f"over worlds {arms['ncis'][task]}")
         for task, bar in SPEARMAN_BARS.items()
+        if not arms["ncis"][task].value >= bar
     ]
-    found += [
-        (f"{kind} on {row['policy']}, {row['task']}: coverage in [{low}, {high}]", row[kind], held)
+    covered = [
+        (
+            f"{kind} on {row['policy']}, {row['task']}: coverage in [{low}, {high}]",
+            row[kind],
+            _of_draws(row[kind], row["num_supported"]),
+        )
         for row in coverage
         for kind in INTERVALS
-        if not quick and row["num_supported"] and not (held := low <= row[kind] <= high)
+        if not quick and row["num_supported"] and not low <= row[kind] <= high
     ]
-    found.append(
-        (f"no policy of D2 > {COLLAPSED_D2:g} is {SUPPORTED}", collapsed.value, collapsed.value == 0)
-    )
-    reason = "a quick run" if quick else "measured so"
-    return [{"bar": bar, "value": value, "reason": reason} for bar, value, reached in found if not reached]
+    believed = [
+        (f"no policy of D2 > {COLLAPSED_D2:g} is {SUPPORTED}", collapsed.value, "the verdict's limits")
+    ]
+    return [
+        {"bar": bar, "value": value, "reason": "a quick run" if quick else reason}
+        for bar, value, reason in ranked + covered + believed
+    ]
+
+
+def _of_draws(share: float, num_draws: int) -> str:
+    """How far the draws alone can have moved a coverage."""
+    exact = stats.binomtest(round(share * num_draws), num_draws).proportion_ci(CONFIDENCE)
+    return f"of {num_draws} draws, whose chance alone spans [{exact.low:.3f}, {exact.high:.3f}]"
