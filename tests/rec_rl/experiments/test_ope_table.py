@@ -72,3 +72,16 @@ def test_a_collapsed_policy_with_support_is_a_missed_bar():
         "snips on p, depth: coverage in [0.9, 0.98]": 0.5,
         "no policy of D2 > 50 is SUPPORTED": 1,
     }
+
+
+def test_bars_that_were_reached_are_not_missed():
+    study = {
+        "spearman": {"ncis": dict.fromkeys(TASKS, 0.96)},
+        "believed_spearman": {"ncis": dict.fromkeys(TASKS, None)},
+        "policies": [{"support": {"d2": 80.0}, "estimates": {"ncis": {"depth": {"verdict": NOT_SUPPORTED}}}}],
+    }
+    arms = ope_table._spearman_arms([study, study])
+    coverage = [{"policy": "p", "task": "depth", "ncis": 0.895, "snips": 0.95, "num_supported": 200}]
+    (missed,) = ope_table._missed(arms, ope_table._collapsed_and_supported([study]), coverage, quick=False)
+    assert missed["bar"].startswith("ncis on p, depth")
+    assert missed["reason"] == "of 200 draws, whose chance alone spans [0.844, 0.934]"
