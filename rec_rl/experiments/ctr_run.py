@@ -48,7 +48,7 @@ from rec_rl.rewards import REWARD_METHODS, MentalRewardModel
 
 REWARD_FOLDER = "reward"
 CHECKPOINTS = "checkpoints"
-CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
