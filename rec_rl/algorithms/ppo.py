@@ -1,5 +1,6 @@
 """Proximal policy optimisation (Schulman et al. 2017), optionally with self-imitation (Oh et al. 2018)."""
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -172,18 +173,14 @@ class PPOLearner(OnlineLearner):
         spread = rows["advantage"].std() if num_rows > 1 else torch.ones(())
         rows["advantage"] = (rows["advantage"] - rows["advantage"].mean()) / (spread + 1e-8)
         rows = {name: self.share(column) for name, column in rows.items()}
-        obs = policy.scale(rows["obs"])
+        obs, part = policy.scale(rows["obs"]), len(rows["obs"]) / num_rows
 
-        mean, inputs = policy.actor.forward_with_inputs(obs)
-        logp, terms = gaussian_log_prob_and_terms(rows["actions"], mean, policy.log_std)
-        share_of_mean = rows["advantage"] * (1 / num_rows)
-        policy_loss, slope = ppo_clip_loss(logp, rows["logp"], share_of_mean, config.clip)
-        of_mean, of_log_std = gaussian_gradients(slope, terms)
-        of_actor = policy.actor.gradients(inputs, of_mean)
-        entropy = policy.entropy() * (len(logp) / num_rows)
+        def clipped(logp: Tensor) -> tuple[Tensor, Tensor]:
+            return ppo_clip_loss(logp, rows["logp"], rows["advantage"] * (1 / num_rows), config.clip)
+
+        policy_losses, of_actor = self._actor_gradients(obs, rows["actions"], clipped)
         if config.entropy_weight > 0:
-            of_log_std -= config.entropy_weight * (len(logp) / num_rows)
-
+            of_actor[0] -= config.entropy_weight * part
         value, inputs = policy.critic.forward_with_inputs(obs)
         error = value.squeeze(-1) - rows["value_target"]
         of_value = error * (2 * config.value_weight / num_rows)
@@ -193,18 +190,29 @@ class PPOLearner(OnlineLearner):
         if replayed:
             baseline = replayed["score"].mean()
             replayed = {name: self.share(column) for name, column in replayed.items()}
-            mean, inputs = policy.actor.forward_with_inputs(policy.scale(replayed["obs"]))
-            logp, terms = gaussian_log_prob_and_terms(replayed["actions"], mean, policy.log_std)
-            imitation_losses, slope = self_imitation_loss(logp, replayed["score"], baseline)
             weight = config.self_imitation_weight / config.self_imitation_batch
-            of_mean, also_of_log_std = gaussian_gradients(slope * weight, terms)
-            of_log_std += also_of_log_std
-            torch._foreach_add_(of_actor, policy.actor.gradients(inputs, of_mean))
+
+            def imitating(logp: Tensor) -> tuple[Tensor, Tensor]:
+                losses, slope = self_imitation_loss(logp, replayed["score"], baseline)
+                return losses, slope * weight
+
+            past = policy.scale(replayed["obs"])
+            imitation_losses, also = self._actor_gradients(past, replayed["actions"], imitating)
+            torch._foreach_add_(of_actor, also)
             imitation_loss = imitation_losses.sum() / config.self_imitation_batch
-        grads = [of_log_std, *of_actor, *of_critic]
-        self.step_along(grads, self.optimizer, max_norm=config.max_grad_norm)
-        losses = policy_loss.sum(), error.square().sum() / num_rows, imitation_loss, entropy
-        return torch.stack(losses)
+        self.step_along([*of_actor, *of_critic], self.optimizer, max_norm=config.max_grad_norm)
+        value_loss = error.square().sum() / num_rows
+        return torch.stack([policy_losses.sum(), value_loss, imitation_loss, policy.entropy() * part])
+
+    def _actor_gradients(
+        self, scaled_obs: Tensor, actions: Tensor, loss: Callable[[Tensor], tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """What ``loss`` says of the actions' log densities, and the gradients of log_std and the actor."""
+        mean, inputs = self.policy.actor.forward_with_inputs(scaled_obs)
+        logp, terms = gaussian_log_prob_and_terms(actions, mean, self.policy.log_std)
+        losses, slope = loss(logp)
+        of_mean, of_log_std = gaussian_gradients(slope, terms)
+        return losses, [of_log_std, *self.policy.actor.gradients(inputs, of_mean)]
 
 
 class PPOModule(GaussianModule):
