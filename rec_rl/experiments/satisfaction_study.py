@@ -20,7 +20,7 @@ from rec_rl.evaluation.ranking import auc_statistic, gauc_statistic
 from rec_rl.evaluation.ranking_draws import ranking_draws, seed_and_user_interval
 from rec_rl.experiments.ctr_study import ClickStudy
 from rec_rl.experiments.ctr_table import study_notes
-from rec_rl.experiments.ctr_trials import DRAWS, StudyRuns, load_arrays, run_study
+from rec_rl.experiments.ctr_trials import ASKED_SHARE, DRAWS, StudyRuns, load_arrays, run_study
 from rec_rl.experiments.records import RunRecord
 from rec_rl.progress import Progress
 
@@ -40,6 +40,10 @@ def run_satisfaction(study: ClickStudy, *, folder: Path, progress: Progress, com
     started = time.monotonic()
     runs = run_study(study, folder, progress)
     notes = study_notes(study, runs)
+    if "anchored" in study.reward_arms:
+        notes.append(
+            f"anchored + feedback: calibrated on the label of {ASKED_SHARE:.0%} of the clicked training rows"
+        )
     arms: dict[str, dict[str, Estimate]] = {}
     controls: dict[str, dict[str, Estimate]] = {}
     for label in map(Label.parse, study.labels):

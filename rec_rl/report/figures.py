@@ -24,7 +24,7 @@ FIGURES = {"ectr": "eCTR", "satisfaction": "true satisfaction per page"}
 FEWEST_SEEDS_FOR_A_BAND = 3
 """Student's interval of two values is twelve times their spread: it hides the curves it is about."""
 
-COLOURS = ("#3366aa", "#cc6633", "#55883b", "#8a4f9e", "#b33a3a", "#7a7a7a", "#2a9d9d", "#a68a1d")
+COLOURS = ("#3366aa", "#cc6633", "#55883b", "#8a4f9e", "#b33a3a", "#d06fa3", "#2a9d9d", "#a68a1d")
 
 
 def training_curves(curves: Mapping[str, Sequence[Curve]], metric: str, label: str) -> Figure:
