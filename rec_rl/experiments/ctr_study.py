@@ -1,7 +1,8 @@
 """What a study of click models on a log is made of: models, arms, seeds and where the rewards come from."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rec_rl.data.catalogue import load_log
 from rec_rl.data.interactions import Interactions
@@ -74,6 +75,10 @@ class ClickStudy:
     def control_reward(self) -> str:
         """The arm whose rewards the controls shuffle and whose Q they take: the last."""
         return self.reward_arms[-1]
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting, for a record; the log by its name, since its folder differs between machines."""
+        return {**asdict(self), "data": Path(self.data).name}
 
     def dataset(self, seed: int) -> tuple[Interactions, ClickDataset]:
         """The log and its split of one seed."""

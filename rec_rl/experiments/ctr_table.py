@@ -6,7 +6,6 @@ must beat its controls too: the same rewards shuffled, a constant one, and the d
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +62,7 @@ def run_table(study: ClickStudy, *, folder: Path, progress: Progress, command: s
         seeds=list(study.seeds),
         data_hash=content_hash(np.array(runs.data_hashes)),
         config={
-            **asdict(study),
+            **study.settings(),
             "splits": list(runs.data_hashes),
             "cpu_seconds": seconds,
             "rows_per_cpu_second": rows / seconds["click models"],

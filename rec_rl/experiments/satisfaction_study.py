@@ -7,7 +7,7 @@ only knows what gets clicked has no reason to.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +64,7 @@ def run_satisfaction(study: ClickStudy, *, folder: Path, progress: Progress, com
         command=command,
         seeds=list(study.seeds),
         data_hash=content_hash(np.array(runs.data_hashes)),
-        config=asdict(study),
+        config=study.settings(),
         arms=arms,
         controls=controls,
         seconds=time.monotonic() - started,
