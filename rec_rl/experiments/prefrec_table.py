@@ -288,7 +288,7 @@ def _notes(rows: Rows) -> list[str]:
         "trained for that task; every seed has its own world, log, test users and life. Test users are not "
         "in the log that was learned from, and the life is not the one that was logged.",
         "NCIS is over the test users' log, and without a number where some run's is NOT SUPPORTED: "
-        f"{', '.join(unsupported) or 'none'}.",
+        f"{'; '.join(unsupported) or 'none'}.",
         "Every algorithm with a network for a reward shares it; il uses none. noise_advantage and "
         f"{OURS} learn a reward of whole sessions from mean labels of pairs within one user.",
         "The last policy is judged: none is chosen by NCIS, which rises outside the support.",
