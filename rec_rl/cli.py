@@ -27,6 +27,7 @@ from rec_rl.commands import (
     tune,
 )
 from rec_rl.errors import RecRLError
+from rec_rl.progress import say
 
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 """A full disk or quota, and folders that are read-only or another user's."""
@@ -60,15 +61,15 @@ def main() -> None:
     try:
         app()
     except RecRLError as error:
-        print(f"rec-rl: {' '.join(str(error).split())}", file=sys.stderr)
+        say(" ".join(str(error).split()))
         sys.exit(1)
     except OSError as error:
         if error.errno not in CANNOT_WRITE:
             raise
-        print(f"rec-rl: cannot write {error.filename or 'the run'}: {error.strerror}", file=sys.stderr)
+        say(f"cannot write {error.filename or 'the run'}: {error.strerror}")
         sys.exit(1)
     except KeyboardInterrupt:
-        print("rec-rl: interrupted", file=sys.stderr)
+        say("interrupted")
         sys.exit(130)
 
 

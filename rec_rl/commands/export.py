@@ -19,12 +19,8 @@ def export(
 ) -> None:
     """Write ONNX graphs, items, schema and model card, verified against the network on 1,000 rows."""
     one_thread_per_process()
-    import sys
-
     from rec_rl.export.artefact import export_run
-
-    def say(what: str) -> None:
-        print(f"rec-rl: {what}", file=sys.stderr)
+    from rec_rl.progress import say
 
     description = export_run(run, out, items=items, on_step=say)
     if as_json:

@@ -19,14 +19,14 @@ def serve(
     """Answer POST /recommend, GET /health and GET /metrics on loopback until interrupted."""
     one_thread_per_process()
     import signal
-    import sys
     import threading
 
+    from rec_rl.progress import say
     from rec_rl.serving.server import served
 
     asked_to_stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: asked_to_stop.set())
     with served(folder, port=port, replicas=replicas) as address:
-        print(f"rec-rl: serving {folder} at {address} (/recommend, /health, /metrics)", file=sys.stderr)
+        say(f"serving {folder} at {address} (/recommend, /health, /metrics)")
         asked_to_stop.wait()

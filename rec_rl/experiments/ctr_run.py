@@ -20,7 +20,7 @@ from rec_rl.data.catalogue import load_log
 from rec_rl.data.interactions import Interactions
 from rec_rl.data.splits import ClickDataset, split_log
 from rec_rl.data.tables import ColumnMap
-from rec_rl.errors import ConfigError, check_name
+from rec_rl.errors import CheckpointError, ConfigError, check_name
 from rec_rl.evaluation.ranking import ranking_differences, ranking_estimates
 from rec_rl.experiments.ctr_notes import split_notes
 from rec_rl.experiments.ctr_rewards import (
@@ -155,6 +155,8 @@ def _mental_reward(
     if folder.exists():
         body = backbone_body(spec.training.model, backbone_config(data, spec.training), data.item_categories)
         model = MentalRewardModel.load(folder, body=body)
+        if model.record.data_hash != transitions.content_hash:
+            raise CheckpointError(f"{folder} holds a reward of other rows than {spec.data} has now")
     else:
         model = fit_reward_on_backbone(
             transitions,

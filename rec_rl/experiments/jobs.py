@@ -3,7 +3,6 @@
 import logging
 import os
 import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rec_rl.errors import ConfigError, RecRLError
+from rec_rl.progress import say
 
 SECONDS_BETWEEN_POLLS = 1.0
 POLLS_WITHOUT_AN_ANSWER = 30
@@ -126,7 +126,7 @@ def submit(address: str, spec: JobSpec, write: Callable[[str], None]) -> tuple[s
     """
     client = connect(address)
     name = _hand_in(client, spec.entrypoint, spec.runtime_env())
-    print(f"rec-rl: job {name} runs {spec.entrypoint}", file=sys.stderr)
+    say(f"job {name} runs {spec.entrypoint}")
     return name, follow(client, name, write)
 
 
@@ -172,7 +172,7 @@ def follow(client: Any, name: str, write: Callable[[str], None]) -> int:
     if info.status == JobStatus.SUCCEEDED:
         return 0
     if info.status == JobStatus.STOPPED:
-        print(f"rec-rl: job {name} was stopped", file=sys.stderr)
+        say(f"job {name} was stopped")
         return 130
     if info.driver_exit_code is None:
         raise RecRLError(f"job {name} did not start: {_first_line(info.message)}")

@@ -8,7 +8,7 @@ import pytest
 
 from rec_rl.data.interactions import Interactions, RawRows, build_interactions
 from rec_rl.data.splits import exposure_split, sampled_negative_split, split_log
-from rec_rl.errors import ConfigError, UnsupportedEstimateError
+from rec_rl.errors import CheckpointError, ConfigError, UnsupportedEstimateError
 from rec_rl.experiments import ctr_run
 from rec_rl.experiments.ctr_notes import split_notes
 from rec_rl.experiments.ctr_rewards import SAMPLED_NOTE, train_decisions
@@ -166,6 +166,9 @@ def test_a_run_that_was_killed_goes_on_to_the_same_result(
     assert (resumed["arms"], resumed["controls"]) == (whole["arms"], whole["controls"])
     with pytest.raises(ConfigError, match="other settings"):
         run_ctr(replace(spec, seed=1), tmp_path / "killed", resume=True, command="")
+    exposures[:-1].to_csv(tmp_path / "log.csv", index=False)
+    with pytest.raises(CheckpointError, match="holds a reward of other rows"):
+        run_ctr(spec, tmp_path / "killed", resume=True, command="")
 
 
 def test_a_plain_run_on_actions_alone_counts_what_it_left_out(exposures: pd.DataFrame, tmp_path: Path):
