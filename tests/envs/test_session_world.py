@@ -45,6 +45,14 @@ def test_looking_at_states_does_not_change_a_life():
         np.testing.assert_array_equal(a.gap, b.gap)
 
 
+def test_a_state_stays_until_the_next_step():
+    world = SessionWorld(5, seed=0)
+    first = world.observe().copy()
+    np.testing.assert_array_equal(world.observe(), first)
+    world.step(world.logging_mean())
+    assert (world.observe()[:, 215:] != first[:, 215:]).all()  # what the platform sees anew at each request
+
+
 def test_world_goes_on_from_its_state():
     world = SessionWorld(20, 1)
     served(world, 25)
