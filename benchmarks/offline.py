@@ -28,7 +28,7 @@ def ours(algorithm: str, batch_size: int, settings: dict[str, Any]) -> Work:
     return work
 
 
-def build(algorithm: str, batch_size: int, settings: dict[str, Any]) -> Any:
+def build(algorithm: str, batch_size: int, settings: dict[str, Any], **learners: float) -> Any:
     """An algorithm of rec_rl on a log of the session world whose requests are paid at random."""
     from envs.session_rollouts import record_log
     from envs.session_world import SessionWorld
@@ -39,7 +39,8 @@ def build(algorithm: str, batch_size: int, settings: dict[str, Any]) -> Any:
     log = record_log(SessionWorld(NUM_USERS, 0), NUM_REQUESTS).log
     paid = np.random.default_rng(0).standard_normal(len(log)).astype(np.float32)
     config = OFFLINE_ALGORITHMS[algorithm]().training(batch_size=batch_size, **settings)
-    return config.learn_from(lambda: OfflineData(log=log, reward=paid)).debugging(seed=0).build_algo()
+    config.learn_from(lambda: OfflineData(log=log, reward=paid)).learners(**learners)
+    return config.debugging(seed=0).build_algo()
 
 
 def d3rlpy(algorithm: str, batch_size: int, settings: dict[str, Any]) -> Work:

@@ -5,4 +5,6 @@ def start() -> None:
     """One core, no dashboard."""
     import ray
 
+    if ray.is_initialized():
+        return
     ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")

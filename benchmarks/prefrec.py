@@ -1,6 +1,7 @@
 """PrefRec's gradient step through RLlib, against the same losses in a plain loop of PyTorch."""
 
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,17 @@ GAMMA, EXPECTILE, TAU = 0.9, 0.7, 0.001
 
 def ours(batch_size: int) -> Work:
     """rec_rl's PrefRec through ``train()``, its reward frozen."""
+    algorithm = build(batch_size)
+
+    def work() -> float:
+        algorithm.train()
+        return STEPS
+
+    return work
+
+
+def build(batch_size: int, steps: int = STEPS, **learners: float) -> Any:
+    """PrefRec on a log of the session world, with ``steps`` in one ``train()``; ``learners`` as in RLlib."""
     from envs.session_rollouts import record_log
     from envs.session_world import SessionWorld
     from rec_rl.algorithms.offline_data import OfflineData
@@ -34,14 +46,8 @@ def ours(batch_size: int) -> Work:
         config=BradleyTerryConfig(), seed=0, num_pairs=0, num_missing=0, data_hash="", loss=(), accuracy=()
     )
     data = OfflineData(log=log, reward=Reward(network, record))
-    config = PrefRecConfig().training(batch_size=batch_size, finetune_period=0, steps_per_iteration=STEPS)
-    algorithm = config.learn_from(lambda: data).debugging(seed=0).build_algo()
-
-    def work() -> float:
-        algorithm.train()
-        return STEPS
-
-    return work
+    config = PrefRecConfig().training(batch_size=batch_size, finetune_period=0, steps_per_iteration=steps)
+    return config.learn_from(lambda: data).learners(**learners).debugging(seed=0).build_algo()
 
 
 def plain_loop(batch_size: int) -> Work:

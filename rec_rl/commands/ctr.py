@@ -42,8 +42,12 @@ def train(
         str | None, typer.Option(help="Column of explicit feedback that calibrates the reward anchored.")
     ] = None,
     num_workers: Annotated[
-        int, typer.Option(help="Processes that share the training, on Ray; a GPU each where there are any.")
-    ] = 1,
+        int,
+        typer.Option(
+            help="Ray's processes that share the training, a GPU each where there are as many; "
+            "0 trains in this one, on the CPU."
+        ),
+    ] = 0,
     seed: Seed = 0,
     name: Annotated[str | None, typer.Option(help="Name of the run; default: of what is trained.")] = None,
     runs: Runs = Path("runs"),

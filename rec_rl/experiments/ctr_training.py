@@ -100,6 +100,8 @@ class CTRTraining:
             raise ConfigError(f"kappa = {config.kappa:g} needs a mental reward")
         if difference is not None and difference.shape != (len(data.train),):
             raise ValueError(f"difference must have shape ({len(data.train)},), got {difference.shape}")
+        if torch.device(device).type == "cuda":  # else GRUs round to ten bits: SIGMA learns other weights
+            torch.backends.cudnn.allow_tf32 = False
         self.config = config
         self._data, self._seed, self._shard = data, seed, shard
         self._train = Rows.of(data, data.train, device)

@@ -101,7 +101,8 @@ def next_item_loss(interests: Tensor, past: Tensor, history: Ragged) -> Tensor:
     (current,) = (history.ages > 0).nonzero(as_tuple=True)
     if len(current) == 0:
         return interests.new_zeros(())
-    other = torch.randint(history.num_elements, current.shape, device=current.device)
+    drawn = torch.randint(history.num_elements, current.shape)  # by the CPU's stream, which checkpoints hold
+    other = drawn.to(current.device)
     h = interests.index_select(0, current)
     chosen = (h * past.index_select(0, current + 1)).sum(dim=1)
     not_chosen = (h * past.index_select(0, other)).sum(dim=1)

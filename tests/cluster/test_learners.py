@@ -1,4 +1,4 @@
-"""Several learners learn what one does: gradients are summed over processes (gloo)."""
+"""Other learners learn what one on the CPU does: two of them, which sum gradients (gloo), or one on a GPU."""
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -26,12 +26,20 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sac": {"hidden_sizes": (16, 16), "batch_size": 32},
 }
 NUM_STEPS = 20
+ON_ONE_CPU = {"num_learners": 0}
+ON_TWO_CPUS = {"num_learners": 2}
+ON_A_GPU = {"num_learners": 1, "num_gpus_per_learner": 1}
+OTHERS = [
+    pytest.param((ON_TWO_CPUS, 1e-5), id="two learners"),
+    pytest.param((ON_A_GPU, 1e-4), id="a GPU", marks=pytest.mark.gpu),
+]
+"""Where else to learn, and how near to one CPU that must come: a GPU adds in another order."""
 
 
-def build(name: str, num_learners: int) -> OnlineAlgorithm:
+def build(name: str, learners: dict[str, Any]) -> OnlineAlgorithm:
     config = ALGORITHMS[name]().simulate(partial(VirtualTaobaoVectorEnv, weights="synthetic"))
     config.training(**SETTINGS[name], replay_capacity=1_000).debugging(seed=3)
-    config.env_runners(num_env_runners=0, num_envs_per_env_runner=4).learners(num_learners=num_learners)
+    config.env_runners(num_env_runners=0, num_envs_per_env_runner=4).learners(**learners)
     return config.build_algo()
 
 
@@ -51,36 +59,53 @@ def batch(name: str, algorithm: OnlineAlgorithm) -> dict[str, Any]:
 
 
 @pytest.fixture(params=["ppo", "sac"])
-def pair(request: pytest.FixtureRequest) -> Iterator[tuple[str, OnlineAlgorithm, OnlineAlgorithm]]:
-    one, two = build(request.param, 0), build(request.param, 2)
-    two.learner_group.set_state(one.learner_group.get_state())
-    yield request.param, one, two
-    one.stop()
-    two.stop()
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-def check_same_parameters(start: dict[str, torch.Tensor], one: Any, two: Any) -> None:
-    """One learner has left its start, and both of two are where it is."""
-    ours = one.learner_group._learner.policy.state_dict()
+@pytest.fixture
+def pair(name: str, other: tuple[dict[str, Any], float]) -> Iterator[tuple[OnlineAlgorithm, OnlineAlgorithm]]:
+    built = build(name, ON_ONE_CPU), build(name, other[0])
+    built[1].learner_group.set_state(built[0].learner_group.get_state())
+    yield built
+    for algorithm in built:
+        algorithm.stop()
+
+
+def parameters(algorithm: Any) -> dict[str, torch.Tensor]:
+    """Of a learner in this process, as they are now."""
+    return {key: value.clone() for key, value in algorithm.learner_group._learner.policy.state_dict().items()}
+
+
+def on_cpu(learner: Any) -> dict[str, torch.Tensor]:
+    return {key: value.cpu() for key, value in learner.policy.state_dict().items()}
+
+
+def check_same_parameters(start: dict[str, torch.Tensor], one: Any, other: Any, within: float) -> None:
+    """One learner has left its start, and all of the others are where it is."""
+    ours = parameters(one)
     assert max(float((ours[key] - value).abs().max()) for key, value in start.items()) > 1e-3  # it learned
-    for reached in two.learner_group.foreach_learner(lambda learner: learner.policy.state_dict()):
+    for reached in other.learner_group.foreach_learner(on_cpu):
         theirs = reached.get()
         assert theirs.keys() == ours.keys()
         for key, value in ours.items():
-            np.testing.assert_allclose(theirs[key].numpy(), value.numpy(), atol=1e-5, rtol=0, err_msg=key)
+            np.testing.assert_allclose(theirs[key].numpy(), value.numpy(), atol=within, rtol=0, err_msg=key)
 
 
-def test_two_learners_reach_the_parameters_of_one(pair: tuple[str, OnlineAlgorithm, OnlineAlgorithm]):
-    name, one, two = pair
-    rows = batch(name, one)
-    start = {key: value.clone() for key, value in one.learner_group._learner.policy.state_dict().items()}
-    losses = [algorithm.update(dict(rows)) for algorithm in (one, two)]
+@pytest.mark.parametrize("other", OTHERS)
+def test_others_reach_the_parameters_of_one(
+    name: str, other: tuple[dict[str, Any], float], pair: tuple[OnlineAlgorithm, OnlineAlgorithm]
+):
+    rows = batch(name, pair[0])
+    start = parameters(pair[0])
+    losses = [algorithm.update(dict(rows)) for algorithm in pair]
     assert all(np.isfinite(list(loss.values())).all() for loss in losses)
-    check_same_parameters(start, one, two)
+    check_same_parameters(start, *pair, within=other[1])
 
 
-def test_both_learners_do_a_share_of_every_minibatch(pair: tuple[str, OnlineAlgorithm, OnlineAlgorithm]):
-    _, _, two = pair
+@pytest.mark.parametrize("other", OTHERS[:1])
+def test_both_learners_do_a_share_of_every_minibatch(pair: tuple[OnlineAlgorithm, OnlineAlgorithm]):
+    _, two = pair
     shares = [
         result.get()
         for result in two.learner_group.foreach_learner(
@@ -99,18 +124,22 @@ def preferences() -> OfflineData:
     return OfflineData(log=log, reward=fit_bradley_terry(log, pairs, reward), pairs=pairs)
 
 
-def test_two_learners_of_prefrec_reach_the_parameters_of_one():
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("name", OFFLINE_ALGORITHMS)
+def test_others_of_the_offline_algorithms_reach_the_parameters_of_one(
+    name: str, other: tuple[dict[str, Any], float]
+):
     built = []
-    for num_learners in (0, 2):
-        config = OFFLINE_ALGORITHMS["prefrec"]().learn_from(preferences).debugging(seed=3)
-        config.training(hidden_sizes=(8, 8), batch_size=16, actor_lr=1e-4, critic_lr=1e-4)
-        config.training(finetune_period=4, preference_batch_size=8, steps_per_iteration=NUM_STEPS)
-        config.training(reward_lr=1e-6)  # Adam makes steps of it of the rounding in the level's gradient, 0
-        built.append(config.learners(num_learners=num_learners).build_algo())
-    one, two = built
-    start = {key: value.clone() for key, value in one.learner_group._learner.policy.state_dict().items()}
+    for where in (ON_ONE_CPU, other[0]):
+        config = OFFLINE_ALGORITHMS[name]().learn_from(preferences).debugging(seed=3)
+        config.training(hidden_sizes=(8, 8), batch_size=16, steps_per_iteration=NUM_STEPS, actor_lr=1e-3)
+        if name == "prefrec":
+            config.training(actor_lr=1e-4, critic_lr=1e-4, finetune_period=4, preference_batch_size=8)
+            config.training(reward_lr=1e-6)  # Adam makes steps of the rounding in the level's gradient, 0
+        built.append(config.learners(**where).build_algo())
+    start = parameters(built[0])
     for algorithm in built:
         algorithm.train()
-    check_same_parameters(start, one, two)
+    check_same_parameters(start, *built, within=other[1])
     for algorithm in built:
         algorithm.stop()

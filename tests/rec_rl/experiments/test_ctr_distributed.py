@@ -68,6 +68,21 @@ def test_two_workers_give_the_run_of_one(data: ClickDataset):
     np.testing.assert_allclose(predict(one.model, rows), predict(two.model, rows), atol=1e-3)
 
 
+@pytest.mark.gpu
+@pytest.mark.usefixtures("ray_session")
+def test_a_worker_on_a_gpu_gives_the_run_of_this_process(data: ClickDataset):
+    config = replace(SMALL, kappa=0.2)
+    difference = np.random.default_rng(0).normal(size=len(data.train)).astype(np.float32)
+    here = CTRTraining(data, config, seed=3, difference=difference)
+    here.finish()
+    there = train_on_workers(data, config, seed=3, num_workers=1, difference=difference)
+    assert [epoch.loss for epoch in there.epochs] == pytest.approx(
+        [epoch.loss for epoch in here.epochs], abs=1e-4
+    )
+    rows = Rows.of(data, data.test)
+    np.testing.assert_allclose(predict(here.model, rows), predict(there.model, rows), atol=1e-3)
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_more_workers_than_cores_are_refused(data: ClickDataset):
     with pytest.raises(ConfigError, match=r"num_workers must be in 1\.\.2, the cores of the cluster, got 64"):

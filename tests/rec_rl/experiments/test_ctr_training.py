@@ -55,6 +55,18 @@ def test_every_model_learns(data, name):
     assert auc(data.test.clicks, predict(model, Rows.of(data, data.test))) > 0.8
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", MODELS)
+def test_a_gpu_gives_the_run_of_the_cpu(data, name):
+    config = replace(SMALL, model=name, max_epochs=1, kappa=0.2, learning_rate=1e-3)
+    difference = np.random.default_rng(0).normal(size=len(data.train)).astype(np.float32)
+    rows, predicted = Rows.of(data, data.test), []
+    for device in ("cpu", "cuda"):
+        training = CTRTraining(data, config, seed=3, difference=difference, device=device)
+        predicted.append(predict(training.finish().cpu(), rows))
+    np.testing.assert_allclose(predicted[1], predicted[0], atol=1e-3)
+
+
 def weights(training):
     return torch.cat([value.flatten() for value in training.model.state_dict().values()])
 
