@@ -74,7 +74,7 @@ def test_attentional_gru_keeps_its_state_where_attention_is_zero():
 
 
 def test_next_item_loss_by_hand(monkeypatch):
-    monkeypatch.setattr(torch, "randint", lambda high, shape, device: torch.tensor([0]))
+    monkeypatch.setattr(torch, "randint", lambda high, shape: torch.tensor([0]))
     interests = torch.tensor([[2.0], [9.0], [9.0]])
     past = torch.tensor([[-1.0], [1.5], [9.0]])
     # only the first of three elements has a next one: -log s(2 * 1.5) - log(1 - s(2 * -1))
