@@ -22,6 +22,7 @@ from rec_rl.export.items import load_items
 from rec_rl.export.policies import online_policy, session_policy
 from rec_rl.export.rewards import reward_contents, reward_graph
 from rec_rl.runtime.artefact import CARD, DESCRIPTION, FORMAT, ITEM_GRAPH, ITEMS, POLICY, file_hash
+from rec_rl.runtime.item_graph import ItemGraph
 
 GRAPH_FROM = 50_000
 """Items from which an artefact holds a graph of near neighbours: below, scoring all takes a millisecond."""
@@ -142,13 +143,11 @@ def _write(contents: Contents, run: Path, folder: Path, on_step: Callable[[str],
     return description
 
 
-def _write_item_graph(contents: Contents, path: Path) -> bool:
-    """Whether a graph was written: for many vectors, where usearch is installed."""
+def _write_item_graph(contents: Contents, stem: Path) -> bool:
+    """Whether graphs were written: for many vectors."""
     vectors = contents.items.get("vectors")
     if vectors is None or len(vectors) < GRAPH_FROM:
         return False
-    from rec_rl.retrieval.graph import GraphIndex
-
     assert contents.metric is not None
-    GraphIndex(vectors, metric=contents.metric).save(path)
+    ItemGraph.build(vectors, contents.metric).save(stem)
     return True

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rec_rl.export.contents import Contents
-from rec_rl.runtime.item_search import EUCLIDEAN, INNER_PRODUCT
+from rec_rl.runtime.item_graph import EUCLIDEAN, INNER_PRODUCT
 
 FOUND_BY = {EUCLIDEAN: "the nearest", INNER_PRODUCT: "those of largest inner product"}
 

@@ -20,7 +20,7 @@ from rec_rl.experiments.training import TrainingSpec
 from rec_rl.export.contents import Contents, rows_around, state_feature
 from rec_rl.export.graphs import PARITY_ROWS, GraphSpec
 from rec_rl.runtime.artefact import POLICY
-from rec_rl.runtime.item_search import EUCLIDEAN, INNER_PRODUCT
+from rec_rl.runtime.item_graph import EUCLIDEAN, INNER_PRODUCT
 
 NO_IDS = "states hold no ids"
 

@@ -14,7 +14,7 @@ from rec_rl.errors import CheckpointError, ConfigError, check_name
 
 FORMAT = 1
 DESCRIPTION = "artefact.json"
-ITEMS, ITEM_GRAPH = "items.npz", "items.usearch"
+ITEMS, ITEM_GRAPH = "items.npz", "items"
 CARD = "MODEL_CARD.md"
 
 POLICY, CLICK_MODEL, REWARD = "policy", "click_model", "reward"

@@ -1,16 +1,11 @@
 """Items for an action: those whose vectors are nearest to it, or have the largest inner product with it."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
-
-EUCLIDEAN, INNER_PRODUCT = "euclidean", "inner_product"
-NOT_AN_ITEM = np.iinfo(np.uint64).max  # usearch's key where it found fewer
+from rec_rl.errors import ConfigError
+from rec_rl.runtime.item_graph import EUCLIDEAN, NOTHING, Floats, Ints, ItemGraph
 
 
 def best_rows(scores: Floats, k: int) -> Ints:
@@ -24,18 +19,18 @@ def best_rows(scores: Floats, k: int) -> Ints:
 
 
 class ItemSearch:
-    """The best items for actions, by a graph of near neighbours where there is one, else by scoring all.
+    """The best items for actions, by graphs of near neighbours where there are any, else by scoring all.
 
     Args:
         vectors: Of the items, shape [n, d].
         metric: EUCLIDEAN or INNER_PRODUCT.
-        graph: File of `rec_rl.retrieval.graph.GraphIndex` over the vectors; used where usearch is installed.
+        graph: Where `rec_rl.runtime.item_graph.ItemGraph` was saved; used where usearch is installed.
     """
 
     def __init__(self, vectors: Floats, metric: str, graph: Path | None = None) -> None:
         self._vectors = vectors
         self._squares = np.square(vectors).sum(axis=1) if metric == EUCLIDEAN else None
-        self._graph = None if graph is None else _open_graph(graph)
+        self._graph = None if graph is None else _open(graph, vectors, metric)
 
     def search(self, action: Floats, k: int, excluded: Ints) -> tuple[Ints, Floats]:
         """Rows and scores of the k best items that are not excluded, best first.
@@ -48,39 +43,27 @@ class ItemSearch:
         Returns:
             Rows [j] and scores [j], j <= k: the inner product, or minus the squared distance.
         """
-        rows = None if self._graph is None else self._near(action, k + len(excluded))
-        if rows is not None:
-            rows = rows[~np.isin(rows, excluded)]
-            if len(rows) >= k:
-                scores = self._scores(action, rows)
-                best = best_rows(scores, k)
-                return rows[best], scores[best]
-        scores = self._scores(action, slice(None))
-        scores[excluded] = -np.inf
-        best = best_rows(scores, k)
-        return best, scores[best]
+        wanted = k + len(excluded)
+        if self._graph is not None and 2 * wanted <= len(self._vectors):
+            rows, scores = self._graph.search(action[None], k, wanted=wanted, seen=excluded[None])
+            if rows[0, -1] != NOTHING:
+                return rows[0], scores[0]
+        every = self._scores(action)
+        every[excluded] = -np.inf
+        best = best_rows(every, k)
+        return best, every[best]
 
-    def _scores(self, action: Floats, rows: Ints | slice) -> Floats:
-        products: Floats = self._vectors[rows] @ action
+    def _scores(self, action: Floats) -> Floats:
+        products: Floats = self._vectors @ action
         if self._squares is None:
             return products
-        distances: Floats = np.maximum(0, self._squares[rows] - 2 * products + np.square(action).sum())
+        distances: Floats = np.maximum(0, self._squares - 2 * products + np.square(action).sum())
         return -distances
 
-    def _near(self, action: Floats, wanted: int) -> Ints | None:
-        """What the graph finds; None where more than half of the items are asked for."""
-        if 2 * wanted > len(self._vectors):
-            return None
-        assert self._graph is not None
-        keys = self._graph.search(action, wanted).keys
-        near: Ints = keys[keys != NOT_AN_ITEM].astype(np.int64)
-        return near
 
-
-def _open_graph(path: Path) -> Any:
-    """The graph, read from where it lies; None without usearch."""
+def _open(path: Path, vectors: Floats, metric: str) -> ItemGraph | None:
+    """The graphs; None without usearch."""
     try:
-        from usearch.index import Index
-    except ImportError:
+        return ItemGraph.open(path, vectors, metric)
+    except ConfigError:
         return None
-    return Index.restore(str(path), view=True)

@@ -115,12 +115,9 @@ class PolicyRanker:
     def __init__(self, artefact: Artefact, item_ids: IdTable, threads: int) -> None:
         self._graph = artefact.graph("policy", threads=threads)
         self._size = int(artefact.description["features"]["state"]["size"])
-        path = artefact.folder / ITEM_GRAPH
-        self._items = ItemSearch(
-            artefact.items["vectors"],
-            artefact.description["items"]["metric"],
-            path if path.is_file() else None,
-        )
+        items = artefact.description["items"]
+        graph = artefact.folder / ITEM_GRAPH if items["graph"] else None
+        self._items = ItemSearch(artefact.items["vectors"], items["metric"], graph)
 
     def read(self, user: Mapping[str, Any]) -> Mapping[str, NDArray[Any]]:
         """See `Ranker`."""

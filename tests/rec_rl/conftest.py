@@ -43,7 +43,7 @@ def policy_artefact(tmp_path: Path) -> Callable[..., Path]:
             [numpy_helper.from_array(weights, "weights")],
         )
         features = {"state": {"type": "vector of numbers", "size": 3, "required": True, "meaning": ""}}
-        description = {"kind": "policy", "features": features, "items": {"metric": metric}}
+        description = {"kind": "policy", "features": features, "items": {"metric": metric, "graph": False}}
         arrays = {"ids": np.array(ids), "vectors": np.array(vectors, np.float32)}
         return write_artefact(tmp_path / "artefact", description, graph, arrays)
 

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,7 @@ from rec_rl.rewards.bradley_terry import (
 )
 from rec_rl.runtime import Recommender
 from rec_rl.runtime.artefact import Artefact
+from rec_rl.runtime.item_graph import ItemGraph
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
@@ -98,6 +100,30 @@ def test_a_policy_is_exported_whole_and_recommends(
     np.testing.assert_allclose([score for _, score in found], -distances[best], rtol=1e-4)
     with pytest.raises(ConfigError, match="exists: give --out a new folder"):
         export_run(checkpoint, tmp_path / "out")
+
+
+def test_many_items_come_with_a_graph(
+    checkpoint: Path, items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("usearch")
+    export_run(checkpoint, tmp_path / "few", items=items)
+    monkeypatch.setattr(exporting, "GRAPH_FROM", 40)
+    description = export_run(checkpoint, tmp_path / "many", items=items)
+    assert "items-0.usearch" in description["sha256"]
+    asked: list[int] = []
+    search = ItemGraph.search
+
+    def counted(self: ItemGraph, queries: np.ndarray, k: int, **masks: Any) -> Any:
+        asked.append(k)
+        return search(self, queries, k, **masks)
+
+    monkeypatch.setattr(ItemGraph, "search", counted)
+    user = {"state": [0.5] * STATE_DIM}
+    answers = [
+        Recommender(tmp_path / name).recommend(user, 5, exclude=["item 7"]) for name in ("few", "many")
+    ]
+    assert asked == [5]
+    assert [item for item, _ in answers[1]] == [item for item, _ in answers[0]]
 
 
 def test_a_graph_that_differs_is_refused_and_nothing_is_left(

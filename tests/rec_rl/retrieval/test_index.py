@@ -1,4 +1,6 @@
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from hypothesis import strategies as st
 from rec_rl.errors import CheckpointError, ConfigError, DatasetError
 from rec_rl.retrieval.graph import GraphIndex
 from rec_rl.retrieval.index import NOTHING, ExactIndex
+from rec_rl.runtime import item_graph
+from rec_rl.runtime.item_graph import INNER_PRODUCT, ItemGraph
 
 VECTORS = np.array([[1, 0], [0, 2], [3, 3], [-1, -1]], np.float32)
 
@@ -49,9 +53,11 @@ def items() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def graph(items: np.ndarray) -> GraphIndex:
+def graph(items: np.ndarray) -> Iterator[GraphIndex]:
     pytest.importorskip("usearch")
-    return GraphIndex(items)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(item_graph, "MOST_SCORED", 100)  # five layers, the longest 94 items are scored
+        yield GraphIndex(items)
 
 
 def test_a_graph_of_distances_finds_the_nearest_items(items: np.ndarray):
@@ -106,16 +112,37 @@ def test_a_masked_item_is_never_returned(graph: GraphIndex, seed: int, share: fl
 
 
 def test_a_saved_graph_answers_alike(graph: GraphIndex, items: np.ndarray, tmp_path: Path):
-    graph.save(tmp_path / "items.usearch")
-    again = GraphIndex.load(tmp_path / "items.usearch", items)
+    graph.graph.save(tmp_path / "items")
+    again = ItemGraph.open(tmp_path / "items", items, INNER_PRODUCT)
     queries = items[:5]
-    together = graph.search(queries, 9).items
-    np.testing.assert_array_equal(again.search(queries, 9).items, together)
-    np.testing.assert_array_equal(again.search(queries[:1], 9).items, together[:1])
-    with pytest.raises(CheckpointError, match="must hold 10 vectors of size 8, got 3000 of 8"):
-        GraphIndex.load(tmp_path / "items.usearch", items[:10])
-    with pytest.raises(CheckpointError, match="is no item index"):
-        GraphIndex.load(tmp_path / "missing.usearch", items)
+    together, _ = graph.graph.search(queries, 9, wanted=9)
+    np.testing.assert_array_equal(again.search(queries, 9, wanted=9)[0], together)
+    np.testing.assert_array_equal(again.search(queries[:1], 9, wanted=9)[0], together[:1])
+    with pytest.raises(CheckpointError, match=r"items-0\.usearch must hold 62 vectors of size 8, got 94"):
+        ItemGraph.open(tmp_path / "items", items[:2000], INNER_PRODUCT)
+    with pytest.raises(CheckpointError, match=r"missing-0\.usearch is no item graph"):
+        ItemGraph.open(tmp_path / "missing", items, INNER_PRODUCT)
+
+
+def test_layers_of_short_items_are_not_searched_where_they_cannot_reach(
+    graph: GraphIndex, items: np.ndarray, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[int] = []
+    candidates = item_graph._candidates
+
+    def counted(layer: Any, queries: np.ndarray, wanted: int) -> np.ndarray:
+        asked.append(len(queries))
+        return candidates(layer, queries, wanted)
+
+    monkeypatch.setattr(item_graph, "_candidates", counted)
+    queries = items[:50]
+    rows, _ = graph.graph.search(queries, 1, wanted=1)
+    assert recall(rows, graph.exact.search(queries, 1).items) > 0.95
+    assert asked == sorted(asked, reverse=True)
+    assert sum(asked) < 3 * len(queries)  # of five layers
+    asked.clear()
+    graph.graph.search(queries, 1000, wanted=1000)  # all that the longer layers hold does not fill 1000
+    assert asked[:4] == [len(queries)] * 4
 
 
 def test_bad_input_is_refused():

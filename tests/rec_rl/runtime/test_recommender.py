@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from rec_rl.errors import CheckpointError, ConfigError
-from rec_rl.runtime import FeatureError, Recommender
-from rec_rl.runtime.item_search import EUCLIDEAN, INNER_PRODUCT, ItemSearch, best_rows
+from rec_rl.runtime import FeatureError, Recommender, item_graph
+from rec_rl.runtime.item_graph import EUCLIDEAN, INNER_PRODUCT, ItemGraph
+from rec_rl.runtime.item_search import ItemSearch, best_rows
 
 MakePolicy = Callable[..., Path]
 VECTORS = [[0, 0], [2, 0], [0, 4], [9, 9]]
@@ -119,15 +120,16 @@ def test_best_rows_leave_out_what_is_excluded_and_keep_the_order_of_ties():
 
 
 @pytest.mark.parametrize("metric", [EUCLIDEAN, INNER_PRODUCT])
-def test_the_graph_of_an_artefact_finds_what_scoring_all_finds(tmp_path: Path, metric: str):
+def test_the_graph_of_an_artefact_finds_what_scoring_all_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str
+):
     pytest.importorskip("usearch")
-    from rec_rl.retrieval.graph import GraphIndex
-
+    monkeypatch.setattr(item_graph, "MOST_SCORED", 200)  # three layers
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(1000, 4)).astype(np.float32)
-    GraphIndex(vectors, metric=metric).save(tmp_path / "items.usearch")
+    ItemGraph.build(vectors, metric).save(tmp_path / "items")
     exact = ItemSearch(vectors, metric)
-    graph = ItemSearch(vectors, metric, tmp_path / "items.usearch")
+    graph = ItemSearch(vectors, metric, tmp_path / "items")
     found: dict[int, list[float]] = {5: [], 600: []}  # the graph, and too many to ask it
     for action in rng.normal(size=(20, 4)).astype(np.float32):
         best, _ = exact.search(action, 40, np.array([], np.int64))
