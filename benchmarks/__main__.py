@@ -19,6 +19,7 @@ import typer  # noqa: E402
 
 from benchmarks import (  # noqa: E402
     ctr,
+    finetuning,
     footprint,
     growth,
     inverse,
@@ -41,6 +42,7 @@ CONTESTS: tuple[Contest, ...] = (
     ppo.CONTEST,
     sac.CONTEST,
     *prefrec.CONTESTS,
+    finetuning.CONTEST,
     *offline.CONTESTS,
     labelling.CONTEST,
     inverse.CONTEST,
