@@ -44,7 +44,10 @@ def tune(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the sweep that lies there.")] = False,
     seeds: Annotated[
-        int, typer.Option(help="Fresh seeds on which the three best settings are judged anew.", min=0)
+        int,
+        typer.Option(
+            help="Fresh seeds on which the three best settings are judged anew, beside the preset.", min=0
+        ),
     ] = 0,
     seed: Seed = 0,
     as_json: Json = False,

@@ -27,6 +27,8 @@ from tuning.tuner import SweepConfig, run_sweep
 FIRST_FRESH_SEED = 1_000
 """Seeds of the re-evaluation; a sweep's own are small numbers."""
 NUM_JUDGED = 3
+PRESET = "preset"
+"""The target with its settings as they are."""
 MAY_CHANGE = {"samples", "max_concurrent"}
 """What a sweep that is resumed may be asked for anew."""
 
@@ -103,10 +105,15 @@ def _judge(
     store: Path,
     shown: Progress,
 ) -> list[Judged]:
-    """The leading settings, best first, by their mean over fresh seeds or by the sweep's own word."""
+    """The leading settings, best first, by their mean over fresh seeds or by the sweep's own word.
+
+    On fresh seeds the preset stands beside them.
+    """
     leading = [e for e in entries if e.state == FINISHED] or [e for e in entries if e.reports]
     chosen = {f"trial {e.number}": target.space.decode(e.drawn) for e in leading[:NUM_JUDGED]}
     own = {f"trial {e.number}": _point(e.reports[-1][config.metric]) for e in leading[:NUM_JUDGED]}
+    if num_seeds:
+        chosen[PRESET] = {}
     specs = {
         f"{name}#{seed}": {
             "target": asdict(replace(target, seed=FIRST_FRESH_SEED + seed)),
@@ -150,8 +157,13 @@ def judge_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
 def _notes(entries: list[TrialEntry], best: Judged, num_seeds: int) -> list[str]:
     by_state = Counter(entry.state for entry in entries)
     counts = ", ".join(f"{count} {state}" for state, count in by_state.items())
-    judged = f"the best of {NUM_JUDGED} on {num_seeds} fresh seeds" if num_seeds else "the sweep's own best"
-    settings = ", ".join(f"{key} {value}" for key, value in to_plain(best.settings).items())
+    judged = (
+        f"the best of {NUM_JUDGED} and the preset on {num_seeds} fresh seeds"
+        if num_seeds
+        else "the sweep's own best"
+    )
+    changed = ", ".join(f"{key} {value}" for key, value in to_plain(best.settings).items())
+    settings = changed or "settings as they are"
     failures = [f"trial {entry.number} failed: {entry.error}" for entry in entries if entry.error]
     return [f"{len(entries)} trials: {counts}", f"{best.name} is {judged}: {settings}", *failures]
 

@@ -90,7 +90,7 @@ def test_a_sweep_leaves_settings_that_a_run_takes_and_can_be_made_larger(tmp_pat
     three = pd.read_csv(tmp_path / "trials.csv").sort_values("trial", ignore_index=True)
     pd.testing.assert_frame_equal(three[:2], two)
     assert list(three.state) == ["finished"] * 3
-    assert set(record.arms) == {"trial 0", "trial 1", "trial 2"}
+    assert set(record.arms) == {"trial 0", "trial 1", "trial 2", "preset"}
     assert record.metrics["ectr"] == max((arm["ectr"] for arm in record.arms.values()), key=lambda e: e.value)
     assert (tmp_path / "figures" / "trials.png").is_file()
     best = read_best(tmp_path / BEST, "sac")
