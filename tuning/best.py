@@ -27,6 +27,7 @@ def read_best(path: Path, target: str) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
         name, settings = str(found["target"]), dict(found["settings"])
+        settings = {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path} is not the configuration that a sweep leaves: {error}") from error
     if name != target:

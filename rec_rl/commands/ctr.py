@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from rec_rl.commands.options import (
+    BestOfSweep,
     Json,
     Runs,
     Seed,
@@ -41,6 +42,7 @@ def train(
     feedback: Annotated[
         str | None, typer.Option(help="Column of explicit feedback that calibrates the reward anchored.")
     ] = None,
+    config: BestOfSweep = None,
     num_workers: Annotated[
         int,
         typer.Option(
@@ -58,11 +60,13 @@ def train(
     one_thread_per_process()
     from rec_rl.experiments.ctr_run import CTRRunSpec, run_ctr
     from rec_rl.experiments.ctr_training import CTRConfig
+    from tuning.best import read_best
 
+    settings = read_best(config, model) if config else {}
     spec = CTRRunSpec(
         data=data,
         mapping=mapping,
-        training=CTRConfig(model=model, kappa=kappa if reward else 0.0),
+        training=CTRConfig(model=model, kappa=kappa if reward else 0.0, **settings),
         reward=reward,
         feedback=feedback,
         seed=seed,

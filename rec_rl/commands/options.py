@@ -20,6 +20,10 @@ Weights = Annotated[
     ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder in which runs are kept.")]
+BestOfSweep = Annotated[
+    Path | None,
+    typer.Option("--config", help="Settings that a sweep found: the best.json of rec-rl tune."),
+]
 NumSeeds = Annotated[int, typer.Option("--seeds", help="Runs of every arm.", min=1)]
 NumWorlds = Annotated[int, typer.Option("--worlds", help="Fresh worlds, each with a log and a life.", min=1)]
 

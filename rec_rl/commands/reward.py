@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from rec_rl.commands.options import (
+    BestOfSweep,
     Json,
     Seed,
     Weights,
@@ -57,6 +58,7 @@ def fit(
     segment_length: Annotated[
         int | None, typer.Option(help="preference: requests of a segment; default 100.")
     ] = None,
+    config: BestOfSweep = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -72,15 +74,25 @@ def fit(
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     if method == PREFERENCE:
+        if config is not None:
+            raise ConfigError(f"--config is for mental rewards, got {PREFERENCE!r}")
         _fit_preference(data, out, chosen, seed, as_json)
         return
     if chosen:
         name = next(iter(chosen)).replace("_", "-")
         raise ConfigError(f"--{name} is for the method {PREFERENCE!r}, got {method!r}")
     from rec_rl.experiments.reward_fitting import fit_reward
+    from tuning.best import read_best
 
     record = fit_reward(
-        method, data, out, weights=chosen_weights(weights), num_users=users, seed=seed, command=command_line()
+        method,
+        data,
+        out,
+        settings=read_best(config, method) if config else {},
+        weights=chosen_weights(weights),
+        num_users=users,
+        seed=seed,
+        command=command_line(),
     )
     if as_json:
         print_json(record)

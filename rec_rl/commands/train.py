@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from rec_rl.commands.options import (
+    BestOfSweep,
     Json,
     Runs,
     Seed,
@@ -73,9 +74,7 @@ def train(
         list[str] | None,
         typer.Option("--set", help="A training setting, such as --set lr=0.0005. Repeatable."),
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Settings that a sweep found: the best.json of rec-rl tune.")
-    ] = None,
+    config: BestOfSweep = None,
     reward: Annotated[
         Path | None,
         typer.Option(

@@ -1,6 +1,7 @@
 """Fits a mental reward on a log or a world, and puts a fitted one through the gate."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,15 @@ TRANSITIONS = "transitions.parquet"
 
 
 def fit_reward(
-    method: str, data: str, out: Path, *, weights: str, num_users: int, seed: int, command: str
+    method: str,
+    data: str,
+    out: Path,
+    *,
+    settings: Mapping[str, Any],
+    weights: str,
+    num_users: int,
+    seed: int,
+    command: str,
 ) -> dict[str, Any]:
     """Fits ``method`` and leaves the reward, and the transitions of a world, in ``out``.
 
@@ -26,6 +35,7 @@ def fit_reward(
         method: Name in `rec_rl.rewards.REWARD_METHODS`.
         data: Parquet file of user transitions, or "virtual-taobao" or "click-world", which are recorded anew.
         out: Folder of the reward.
+        settings: Of the method, in place of its defaults.
         weights: Networks of Virtual Taobao.
         num_users: Users or sessions to record.
         seed: Of the record and the fit.
@@ -37,7 +47,7 @@ def fit_reward(
         transitions = _transitions(data, weights, num_users, seed, shown)
         model = fit_mental_reward(
             transitions,
-            REWARD_METHODS[method](),
+            REWARD_METHODS[method](**settings),
             seed=seed,
             on_step=lambda step, total, _: shown.update(f"fit {method}", step, total),
         )

@@ -44,6 +44,14 @@ def test_help_lists_the_commands_without_heavy_imports(tmp_path: Path):
         (["ope", "nowhere.parquet", "--policy", "x"], "nowhere.parquet cannot be read as Parquet"),
         (["report", "nothing"], "there is no record at nothing/record.json"),
         (["reward", "fit", "qr_iq", "--data", "click-world", "--out", "x"], "did you mean 'qr_iql'"),
+        (
+            ["reward", "fit", "preference", "--data", "x", "--out", "y", "--config", "best.json"],
+            "--config is for mental rewards, got 'preference'",
+        ),
+        (
+            ["ctr", "train", "din", "--data", "x", "--config", "best.json"],
+            "best.json is not the configuration that a sweep leaves",
+        ),
         (["train", "sac", "--set", "lr"], "--set must be name=value, got 'lr'"),
         (["train", "sac", "--weights", "nowhere"], "nowhere"),
     ],

@@ -78,7 +78,7 @@ def test_a_sweep_that_cannot_run_is_refused(
 def test_the_best_settings_come_back_for_their_target_only(tmp_path: Path):
     path = tmp_path / "best.json"
     write_best(path, "sac", {"lr": 0.001, "hidden_sizes": (64, 64)}, "record.json")
-    assert read_best(path, "sac") == {"lr": 0.001, "hidden_sizes": [64, 64]}
+    assert read_best(path, "sac") == {"lr": 0.001, "hidden_sizes": (64, 64)}
     with pytest.raises(ConfigError, match="holds settings of sac, got ppo"):
         read_best(path, "ppo")
     path.write_text("{}")

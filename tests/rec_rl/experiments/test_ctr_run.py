@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from rec_rl.commands.ctr import app
 from rec_rl.data.interactions import Interactions, RawRows, build_interactions
 from rec_rl.data.splits import exposure_split, sampled_negative_split, split_log
 from rec_rl.errors import CheckpointError, ConfigError, UnsupportedEstimateError
@@ -14,6 +16,7 @@ from rec_rl.experiments.ctr_notes import split_notes
 from rec_rl.experiments.ctr_rewards import SAMPLED_NOTE, train_decisions
 from rec_rl.experiments.ctr_run import CTRRunSpec, run_ctr
 from rec_rl.experiments.ctr_training import CTRConfig, CTRTraining
+from tuning.best import BEST, write_best
 
 SMALL = CTRConfig(embedding_size=4, hidden_sizes=(8,), batch_size=128, learning_rate=2e-2, max_epochs=2)
 
@@ -222,3 +225,25 @@ def test_feedback_of_a_single_value_is_refused():
     data = exposure_split(log, validation_share=0.2, test_share=0.2)
     with pytest.raises(ConfigError, match=r"'stars' must hold two values or more, got \[3.0\]"):
         train_decisions(data, log, feedback="stars")
+
+
+def test_a_click_model_takes_what_a_sweep_found(exposures: pd.DataFrame, tmp_path: Path):
+    exposures.to_csv(tmp_path / "log.csv", index=False)
+    write_best(tmp_path / BEST, "wide_deep", {"learning_rate": 0.01, "hidden_sizes": [8]}, "record.json")
+    train = [
+        "train",
+        "wide_deep",
+        "--data",
+        tmp_path / "log.csv",
+        "--map",
+        "user=uid,item=iid,time=ts,action=click",
+    ]
+    options = ["--config", tmp_path / BEST, "--runs", tmp_path / "runs", "--json"]
+    done = CliRunner().invoke(app, [str(word) for word in [*train, *options]])
+    assert done.exit_code == 0, done.output
+    training = json.loads((tmp_path / "runs/ctr-wide_deep-0/record.json").read_text())["config"]["training"]
+    assert (training["learning_rate"], training["hidden_sizes"], training["model"]) == (
+        0.01,
+        [8],
+        "wide_deep",
+    )
