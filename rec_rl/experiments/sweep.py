@@ -81,11 +81,12 @@ def tune(
     with progress() as shown:
         judged = _judge(target, config, entries, num_seeds, storage / "judged", shown)
     best = judged[0]
+    shown_data = {"data": Path(target.data).name} if target.data else {}
     record = RunRecord(
         command=command,
         seeds=[FIRST_FRESH_SEED + i for i in range(num_seeds)] or [target.seed],
         data_hash=data_hash,
-        config={**asked, "space": {k: asdict(v) for k, v in target.space.domains().items()}},
+        config={**asked, **shown_data, "space": {k: asdict(v) for k, v in target.space.domains().items()}},
         metrics={config.metric: best.estimate},
         arms={one.name: {config.metric: one.estimate} for one in judged},
         seconds=time.monotonic() - started,
