@@ -19,7 +19,7 @@ from rec_rl.data.levels import TASKS, TOP_LEVEL, SessionLevels, Task, session_le
 from rec_rl.data.sessions import SessionLog
 from rec_rl.errors import check_kinds, check_name
 from rec_rl.evaluation.intervals import Estimate
-from rec_rl.evaluation.off_policy import ncis
+from rec_rl.evaluation.off_policy import NOT_SUPPORTED, ncis
 from rec_rl.experiments.records import to_plain
 from rec_rl.experiments.runner import Event
 from rec_rl.experiments.session_data import (
@@ -105,13 +105,17 @@ def _configure(spec: OfflineSpec) -> "OfflineConfig":
     return config
 
 
-def train_offline(spec: OfflineSpec, folder: Path | None = None) -> Iterator[Event]:
+def train_offline(
+    spec: OfflineSpec, folder: Path | None = None, *, evaluate_online: bool = False
+) -> Iterator[Event]:
     """Trains for ``spec.steps`` gradient steps and judges the last policy on the test users.
 
     Args:
         spec: The run.
         folder: Of the run: keeps a checkpoint at every evaluation, from the last of which training goes on,
             and at the end the policy. None keeps nothing.
+        evaluate_online: Whether evaluations also serve the world's test users, in another life than the last
+            judgement's: for sweeps, on seeds that nothing else is judged on.
 
     Yields:
         {"step", "total"} after each iteration, and the figures of evaluations. The last event's "result"
@@ -123,7 +127,7 @@ def train_offline(spec: OfflineSpec, folder: Path | None = None) -> Iterator[Eve
         events = _judge_untrained(spec, folder)
     else:
         checkpoints = None if folder is None else folder / "checkpoints"
-        go_on = partial(_train, spec, folder)
+        go_on = partial(_train, spec, folder, evaluate_online)
         events = rebuilding(_configure(spec).build_algo, go_on, checkpoints, spec.steps)
     for event in events:
         if "result" in event:
@@ -131,7 +135,9 @@ def train_offline(spec: OfflineSpec, folder: Path | None = None) -> Iterator[Eve
         yield event
 
 
-def _train(spec: OfflineSpec, folder: Path | None, algorithm: "OfflineAlgorithm") -> Iterator[Event]:
+def _train(
+    spec: OfflineSpec, folder: Path | None, evaluate_online: bool, algorithm: "OfflineAlgorithm"
+) -> Iterator[Event]:
     from rec_rl.algorithms.offline_policy import OfflinePolicy
 
     validation = logs_of(spec.data).validation
@@ -144,8 +150,12 @@ def _train(spec: OfflineSpec, folder: Path | None, algorithm: "OfflineAlgorithm"
         algorithm.train()
         event: Event = {"step": algorithm.gradient_steps, "total": spec.steps}
         if algorithm.gradient_steps * spec.evaluations >= spec.steps * (len(curve) + 1):
-            found = log_estimates(validation, levels, OfflinePolicy.of(algorithm)(validation.states))
-            curve.append({"step": algorithm.gradient_steps, **_figures(found)})
+            policy = OfflinePolicy.of(algorithm)
+            figures = _figures(log_estimates(validation, levels, policy(validation.states)))
+            if evaluate_online:
+                earned = online_values(spec.data, on_states(policy), logs_of(spec.data).test, life=1)
+                figures |= {str(task): value for task, value in earned.items()}
+            curve.append({"step": algorithm.gradient_steps, **figures})
             keep_checkpoint(algorithm.save_checkpoint, checkpoints, algorithm.gradient_steps)
             event |= curve[-1]
         yield event
@@ -209,9 +219,11 @@ def log_estimates(log: SessionLog, levels: SessionLevels, means: Floats) -> dict
 
 
 def _figures(found: Mapping[Task, Estimate]) -> dict[str, float]:
-    """NCIS by task and D2 as a point of a curve."""
+    """NCIS by task, D2, and whether the log supports the estimates (1 or 0), as a point of a curve."""
     support = next(iter(found.values()))
-    return {f"ncis_{task}": estimate.value for task, estimate in found.items()} | {"d2": support.d2 or 0.0}
+    supported = not (support.verdict or "").startswith(NOT_SUPPORTED)
+    values = {f"ncis_{task}": estimate.value for task, estimate in found.items()}
+    return values | {"d2": support.d2 or 0.0, "supported": float(supported)}
 
 
 def offline_trial(spec: Mapping[str, Any]) -> Iterator[Event]:

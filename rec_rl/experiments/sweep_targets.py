@@ -1,7 +1,7 @@
 """What a sweep can tune: algorithms, mental rewards and click models, each as a trial with named metrics."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,9 @@ from tuning.search_spaces import (
 VIRTUAL_TAOBAO, CLICK_WORLD, CLICK_LOG = "virtual-taobao", "click-world", "click-log"
 REPORTS = 9
 """Reports of a trial on the way, after which a scheduler may stop it."""
+OFFLINE_REPORTS = 3
+UNSUPPORTED = 0.0
+"""What an estimate counts that a log does not support: the least that users can earn."""
 WORLD_USERS = 20_000
 CTR_EPOCHS = 10
 
@@ -146,7 +149,7 @@ def _online(target: SweepTarget, settings: Mapping[str, Any], folder: Path) -> R
 
 
 def _offline(target: SweepTarget, settings: Mapping[str, Any], folder: Path) -> Reports:
-    """On validation users of the log alone; the test users are for whoever judges the best."""
+    """In the world what policies truly earn; elsewhere what the log says on validation users."""
     from rec_rl.experiments.offline_presets import WORLD_SETTINGS, data_for
     from rec_rl.experiments.offline_training import OfflineSpec, train_offline
 
@@ -155,13 +158,15 @@ def _offline(target: SweepTarget, settings: Mapping[str, Any], folder: Path) -> 
         settings={**WORLD_SETTINGS[target.name], **settings},
         data=data_for(target.name, _session_data(target)),
         steps=target.steps,
-        evaluations=REPORTS,
+        evaluations=OFFLINE_REPORTS,
         seed=target.seed,
     )
-    for event in train_offline(spec, folder):
-        point = event["result"]["curve"][-1] if "result" in event else event
-        if all(name in point for name in target.metrics):
-            yield {"step": event["step"], **{name: point[name] for name in target.metrics}}
+    online = target.env == WORLD
+    for event in train_offline(spec, folder, evaluate_online=online):
+        if "supported" in event:
+            counted = online or event["supported"]
+            values = {name: event[name] if counted else UNSUPPORTED for name in target.metrics}
+            yield {"step": event["step"], **values}
 
 
 def _mental_reward(target: SweepTarget, settings: Mapping[str, Any], folder: Path) -> Reports:
@@ -218,12 +223,15 @@ def _offline_names() -> Iterable[str]:
 
 _OFFLINE_SPACES: dict[str, SearchSpace] = {"il": OfflineSpace(), "prefrec_supported": SupportedSpace()}
 
-_OFFLINE = TargetKind(
+_ONLINE_LEVELS = TargetKind(
     names=_offline_names,
     space=lambda name: _OFFLINE_SPACES.get(name, CriticSpace()),
     trial=_offline,
     data_hash=lambda target: logs_of(_session_data(target)).train.content_hash,
     metrics={"mixture": "max", "depth": "max", "frequency": "max"},
+)
+_ESTIMATED_LEVELS = replace(
+    _ONLINE_LEVELS, metrics={"ncis_mixture": "max", "ncis_depth": "max", "ncis_frequency": "max"}
 )
 
 TARGETS: dict[str, TargetKind] = {
@@ -235,8 +243,8 @@ TARGETS: dict[str, TargetKind] = {
         metrics={"ectr": "max"},
         mutable=("lr", "batch_size"),
     ),
-    WORLD: _OFFLINE,
-    REPLAY: _OFFLINE,
+    WORLD: _ONLINE_LEVELS,
+    REPLAY: _ESTIMATED_LEVELS,
     CLICK_WORLD: TargetKind(
         names=lambda: REWARD_METHODS,
         space=lambda name: AnchoredSpace() if name == "anchored" else IQLearnSpace(),

@@ -1,16 +1,22 @@
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from envs.session_rollouts import record_log
+from envs.session_world import SessionWorld
+from rec_rl.algorithms.offline_policy import OfflinePolicy
+from rec_rl.data.session_files import save_log
 from rec_rl.errors import ConfigError
 from rec_rl.experiments import sweep_targets
 from rec_rl.experiments.presets import PLAIN
 from rec_rl.experiments.records import RunRecord
+from rec_rl.experiments.session_data import SessionData
 from rec_rl.experiments.sweep import judge_trial, tune
-from rec_rl.experiments.sweep_targets import TARGETS, SweepTarget
+from rec_rl.experiments.sweep_targets import TARGETS, SweepTarget, run_trial
 from rec_rl.experiments.training import TrainingSpec, build_algorithm
 from tuning.best import BEST, read_best
 from tuning.tuner import SweepConfig
@@ -72,6 +78,30 @@ def test_a_scheduler_has_nothing_to_decide_on_a_single_report(tmp_path: Path):
     with pytest.raises(ConfigError, match="anchored reports once, at its end: scheduler must be none"):
         tune(target, config, tmp_path / "s", resume=False, num_seeds=0, command="")
     assert not (tmp_path / "s").exists()
+
+
+def test_offline_algorithms_report_what_users_earn_or_what_a_log_supports(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    small = SessionData(num_users=30, num_test_users=12, num_requests=80, segment_length=30, num_pairs=24)
+    target = SweepTarget(name="il", env="session-world", steps=100)
+    monkeypatch.setattr(sweep_targets, "_session_data", lambda target: small)
+    settings = {"hidden_sizes": (32,), "batch_size": 256, "actor_lr": 3e-3}
+    online = list(run_trial(target, settings, tmp_path / "world"))
+    assert [report["step"] for report in online] == [50, 100]
+    assert all(set(report) == {"step", "mixture", "depth", "frequency"} for report in online)
+    assert all(0 < report["mixture"] < 2 for report in online)
+
+    save_log(record_log(SessionWorld(400, 5), 80).log, tmp_path / "log.parquet")
+    replay = replace(small, env="session-replay", log=str(tmp_path / "log.parquet"))
+    monkeypatch.setattr(sweep_targets, "_session_data", lambda target: replay)
+    target = replace(target, env="session-replay", data=replay.log)
+    for far in (False, True):
+        if far:  # a policy that the log cannot judge
+            monkeypatch.setattr(OfflinePolicy, "__call__", lambda _, states: np.full((len(states), 8), 9.0))
+        reports = list(run_trial(target, settings, tmp_path / f"log-{far}"))
+        assert all(set(report) == {"step", *target.metrics} for report in reports)
+        assert (reports[-1]["ncis_mixture"] == 0) == far
 
 
 @pytest.mark.slow
