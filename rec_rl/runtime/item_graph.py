@@ -145,12 +145,9 @@ class ItemGraph:
             Rows and scores, both of shape [B, k]; NOTHING and -inf where fewer were found.
         """
         items, scores = self._best_scored(queries, k, allowed, seen)
-        lengths = np.linalg.norm(queries, axis=1)
+        lengths = np.linalg.norm(queries, axis=1).clip(min=np.finfo(np.float32).tiny)  # 0 * inf is no bound
         for layer in self._layers:
-            # Whose k-th best still leaves room for the longest item of this layer
-            rows = np.flatnonzero(
-                scores[:, -1] < (lengths * layer.reach if np.isfinite(layer.reach) else np.inf)
-            )
+            rows = np.flatnonzero(scores[:, -1] < lengths * layer.reach)
             if len(rows) == 0:
                 break  # shorter ones come in even less
             candidates = _candidates(layer.graph, queries[rows], min(wanted, len(layer.graph)))
