@@ -28,6 +28,9 @@ OnStep = Callable[[int, int, dict[str, float]], None]
 class CTRConfig:
     """Settings of one training run.
 
+    The defaults are one set for all models, so that tables compare models and not their tuning. A sweep for
+    DIN on Beauty (docs/results/sweeps/din) finds .0075 more AUC at a rate of .0027 and layers of 400 and 160.
+
     Attributes:
         model: A name in MODELS.
         embedding_size, hidden_sizes, user_field: As in ``BackboneConfig``.
