@@ -17,7 +17,7 @@ class PreferenceBatch(NamedTuple):
     """B pairs of segments, padded to the longest.
 
     Attributes:
-        states: Shape [B, 2, T, S], float32; axis 1 is segment a, segment b.
+        states: Shape [B, 2, T, S], in float16 as the log has them; axis 1 is segment a, segment b.
         actions: Shape [B, 2, T, A].
         mask: 1 where a request is, 0 where a segment has ended, shape [B, 2, T].
         label: Shape [B].
@@ -82,7 +82,7 @@ def gather_pairs(log: SessionLog, pairs: LocatedPairs, index: NDArray[np.int64])
     steps = np.arange(lengths.max())
     rows = torch.from_numpy(pairs.first_rows[index, :, None] + np.minimum(steps, lengths - 1))
     return PreferenceBatch(
-        states=torch.from_numpy(log.states)[rows].float(),
+        states=torch.from_numpy(log.states)[rows],
         actions=torch.from_numpy(log.actions)[rows],
         mask=torch.from_numpy((steps < lengths).astype(np.float32)),
         label=torch.from_numpy(pairs.label[index]),
