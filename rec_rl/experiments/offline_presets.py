@@ -3,9 +3,9 @@
 Table 1's rates (5e-6, 5e-5) and minibatches of 4096 are made for hours on three million transitions; here
 networks are half as wide, minibatches smaller and rates larger. What every algorithm shares is the same for
 all of them, as in the paper. They were set by hand. Sweeps of ``rec-rl tune NAME --env session-world``, by
-what users truly earn and on seeds that no table uses, are in docs/results/sweeps. On fresh seeds nothing that
-was drawn for prefrec_supported beats these settings (mixture .999 to .992); for iql sixteen times the minibatch
-brings .639 to .635. The others have no sweep yet.
+what users truly earn and on seeds that no table uses, are in docs/results/sweeps. On fresh seeds nothing
+that was drawn for prefrec_supported beats these settings (mixture .999 to .992); for iql sixteen times the
+minibatch brings .639 to .635. The others have no sweep yet.
 """
 
 from collections.abc import Mapping
