@@ -35,7 +35,10 @@ def tune(
     search: Annotated[str, typer.Option(help="random or optuna")] = "random",
     scheduler: Annotated[str, typer.Option(help="none, asha or pbt")] = "none",
     metric: Annotated[
-        str | None, typer.Option(help="What decides: ectr, satisfaction, mixture, auc, ...; default by env.")
+        str | None,
+        typer.Option(
+            help="What decides: ectr, satisfaction, mixture, ncis_mixture, auc, ...; default by env."
+        ),
     ] = None,
     max_concurrent: Annotated[int, typer.Option(help="Trials at a time; 0: one a core.", min=0)] = 0,
     storage: Annotated[

@@ -21,7 +21,8 @@ from rec_rl.experiments.runner import Event, run_trials
 from rec_rl.experiments.telling import telling
 from rec_rl.progress import Progress
 from rec_rl.retrieval.graph import GraphIndex
-from rec_rl.retrieval.index import NOTHING, ExactIndex, Found, ItemIndex
+from rec_rl.retrieval.index import ExactIndex, Found, ItemIndex
+from rec_rl.runtime.item_graph import NOTHING
 
 Floats = NDArray[np.float32]
 

@@ -4,17 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rec_rl.retrieval.index import (
-    NOTHING,
-    Bools,
-    ExactIndex,
-    Floats,
-    Found,
-    Ints,
-    check_search,
-    scaled,
-)
-from rec_rl.runtime.item_graph import ItemGraph
+from rec_rl.retrieval.index import ExactIndex, Found, check_search, scaled
+from rec_rl.runtime.item_graph import NOTHING, Bools, Floats, Ints, ItemGraph
 
 FEWEST_ALLOWED = 0.1
 """Share of items allowed under which a graph would mostly walk over masked ones: then all are scored."""

@@ -8,17 +8,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from rec_rl.errors import DatasetError, check_name
+from rec_rl.runtime.item_graph import EUCLIDEAN, INNER_PRODUCT, NOTHING, Bools, Floats, Ints
 
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-
-METRICS = ("inner_product", "cosine", "euclidean")
-NOTHING = -1
-"""Stands where fewer than k items are allowed."""
+METRICS = (INNER_PRODUCT, "cosine", EUCLIDEAN)
 CHUNK_SCORES = 1 << 25  # scores held at once by an exact search, so that memory stays bounded
 
 

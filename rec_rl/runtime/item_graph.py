@@ -25,7 +25,7 @@ Bools = NDArray[np.bool_]
 
 EUCLIDEAN, INNER_PRODUCT = "euclidean", "inner_product"
 NOTHING = -1
-"""Stands where fewer than k items are found."""
+"""Stands where fewer than k items are found or allowed."""
 MOST_SCORED = 8_192
 """The longest items, which are scored one by one."""
 CONNECTIVITY = 32  # neighbours of a node

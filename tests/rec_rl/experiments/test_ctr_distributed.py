@@ -53,34 +53,20 @@ def test_one_worker_has_every_row_as_it_is():
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_two_workers_give_the_run_of_one(data: ClickDataset):
+@pytest.mark.parametrize("num_workers", [2, pytest.param(1, id="1 on a GPU", marks=pytest.mark.gpu)])
+def test_workers_give_the_run_of_this_process(data: ClickDataset, num_workers: int):
     # 800 rows in batches of 97: parts differ in size, and the last batch has 24 rows
     config = replace(SMALL, kappa=0.2)
     difference = np.random.default_rng(0).normal(size=len(data.train)).astype(np.float32)
     one = CTRTraining(data, config, seed=3, difference=difference)
     one.finish()
-    two = train_on_workers(data, config, seed=3, num_workers=2, difference=difference)
-    assert len(two.epochs) == len(one.epochs)
-    for a, b in zip(one.epochs, two.epochs, strict=True):
+    shared = train_on_workers(data, config, seed=3, num_workers=num_workers, difference=difference)
+    assert len(shared.epochs) == len(one.epochs)
+    for a, b in zip(one.epochs, shared.epochs, strict=True):
         assert b.loss == pytest.approx(a.loss, abs=1e-4)
         assert b.validation_auc == pytest.approx(a.validation_auc, abs=1e-3)
     rows = Rows.of(data, data.test)
-    np.testing.assert_allclose(predict(one.model, rows), predict(two.model, rows), atol=1e-3)
-
-
-@pytest.mark.gpu
-@pytest.mark.usefixtures("ray_session")
-def test_a_worker_on_a_gpu_gives_the_run_of_this_process(data: ClickDataset):
-    config = replace(SMALL, kappa=0.2)
-    difference = np.random.default_rng(0).normal(size=len(data.train)).astype(np.float32)
-    here = CTRTraining(data, config, seed=3, difference=difference)
-    here.finish()
-    there = train_on_workers(data, config, seed=3, num_workers=1, difference=difference)
-    assert [epoch.loss for epoch in there.epochs] == pytest.approx(
-        [epoch.loss for epoch in here.epochs], abs=1e-4
-    )
-    rows = Rows.of(data, data.test)
-    np.testing.assert_allclose(predict(here.model, rows), predict(there.model, rows), atol=1e-3)
+    np.testing.assert_allclose(predict(one.model, rows), predict(shared.model, rows), atol=1e-3)
 
 
 @pytest.mark.usefixtures("ray_session")

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from rec_rl.errors import CheckpointError, ConfigError, DatasetError
 from rec_rl.retrieval.graph import GraphIndex
-from rec_rl.retrieval.index import NOTHING, ExactIndex
+from rec_rl.retrieval.index import ExactIndex
 from rec_rl.runtime import item_graph
-from rec_rl.runtime.item_graph import INNER_PRODUCT, ItemGraph
+from rec_rl.runtime.item_graph import INNER_PRODUCT, NOTHING, ItemGraph
 
 VECTORS = np.array([[1, 0], [0, 2], [3, 3], [-1, -1]], np.float32)
 
