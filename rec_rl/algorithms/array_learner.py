@@ -10,7 +10,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
-from rec_rl.algorithms.networks import FusedAdam
+from rec_rl.algorithms.networks import FlatGradient, FusedAdam
 from rec_rl.errors import RecRLError
 
 
@@ -80,29 +80,25 @@ class ArrayLearner(TorchLearner):
         world = max(1, self.config.num_learners)
         return minibatch[self._learner_index :: world] if world > 1 else minibatch
 
-    def descend(self, loss: torch.Tensor, optimizer: FusedAdam, *, max_norm: float | None = None) -> None:
+    def descend(self, loss: torch.Tensor, optimizer: FusedAdam) -> None:
         """One step of ``optimizer`` on the gradient of ``loss``, summed over learners.
 
         ``loss`` is this learner's share of the minibatch's loss. Only the optimizer's own parameters get a
         gradient, so a critic inside an actor's loss stays as it is.
         """
-        grads = torch.autograd.grad(loss, optimizer.param_groups[0]["params"])
-        self.step_along(grads, optimizer, max_norm=max_norm)
-
-    def step_along(
-        self, grads: Sequence[torch.Tensor], optimizer: FusedAdam, *, max_norm: float | None = None
-    ) -> None:
-        """One step on this learner's share of the gradient, a tensor per parameter, summed over learners."""
+        params = optimizer.param_groups[0]["params"]
+        grads: Sequence[torch.Tensor] = torch.autograd.grad(loss, params)
         if self.config.num_learners > 1:
-            flat = torch.cat([g.reshape(-1) for g in grads])
-            torch.distributed.all_reduce(flat)
-            parts = torch.split(flat, [g.numel() for g in grads])
-            grads = [part.view_as(g) for part, g in zip(parts, grads, strict=True)]
-        divisor = None
-        if max_norm is not None:
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads))))
-            divisor = ((norm + 1e-6) / max_norm).clamp(min=1)
-        optimizer.fused_step(grads, divisor=divisor)
+            summed = FlatGradient(params)
+            torch.cat([g.reshape(-1) for g in grads], out=summed.vector)
+            self.sum_over_learners(summed.vector)
+            grads = summed.parts
+        optimizer.fused_step(grads)
+
+    def sum_over_learners(self, share: torch.Tensor) -> None:
+        """Adds every learner's ``share``, in place."""
+        if self.config.num_learners > 1:
+            torch.distributed.all_reduce(share)
 
     def get_state(self, components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """RLlib's state and the random stream."""

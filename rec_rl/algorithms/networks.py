@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+_MINUS_ONE = torch.tensor(-1.0)
+
 
 class MLP(nn.Sequential):
     """Linear layers with a ReLU or tanh between them and none at the end.
@@ -32,46 +34,56 @@ class MLP(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., sizes[0]] to [..., sizes[-1]]."""
-        if not torch.is_grad_enabled():
-            plain: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-            return plain
         rows = x.reshape(-1, x.shape[-1])
-        out: Tensor = _Layers.apply(rows, self._tanh, *self._parts())  # type: ignore[no-untyped-call]
+        if torch.is_grad_enabled():
+            out: Tensor = _Layers.apply(rows, self._tanh, *self._parts())  # type: ignore[no-untyped-call]
+        else:
+            for layer in self._linear[:-1]:
+                rows = _hidden(rows, layer.weight, layer.bias, self._tanh)
+            out = self._linear[-1](rows)
         return out.reshape(*x.shape[:-1], -1)
 
     def forward_with_inputs(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The output without a graph, [B, sizes[0]] to [B, sizes[-1]], and each layer's input."""
         return _forward(x, self._tanh, self._parts())
 
-    def gradients(self, inputs: list[Tensor], of_out: Tensor) -> list[Tensor]:
-        """The gradient of every parameter, in the order of ``parameters()``.
+    def write_gradients(self, inputs: list[Tensor], of_out: Tensor, into: Sequence[Tensor]) -> None:
+        """Writes the gradient of every parameter.
 
         Args:
             inputs: As `forward_with_inputs` gave them.
             of_out: Gradient of the output, [B, sizes[-1]].
+            into: A tensor for each parameter, in the order of ``parameters()``.
         """
-        return _backward(of_out, inputs, [layer.weight for layer in self._linear], self._tanh)[1]
+        _backward(of_out, inputs, [layer.weight for layer in self._linear], self._tanh, into)
 
     def _parts(self) -> list[Tensor]:
         return [part for layer in self._linear for part in (layer.weight, layer.bias)]
+
+
+def _hidden(x: Tensor, weight: Tensor, bias: Tensor, tanh: bool) -> Tensor:
+    """A layer's output. tanh(x) is 2 sigmoid(2x) - 1, equal within 2e-7 and less than half as long."""
+    if not tanh:
+        return torch.addmm(bias, x, weight.t()).relu_()
+    twice = torch.addmm(bias, x, weight.t(), beta=2, alpha=2)
+    return torch.add(_MINUS_ONE, twice.sigmoid_(), alpha=2, out=twice)
 
 
 def _forward(x: Tensor, tanh: bool, parameters: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
     weights, biases = parameters[::2], parameters[1::2]
     inputs = [x]
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        hidden = torch.addmm(bias, inputs[-1], weight.t())
-        inputs.append(hidden.tanh_() if tanh else hidden.relu_())
+        inputs.append(_hidden(inputs[-1], weight, bias, tanh))
     return torch.addmm(biases[-1], inputs[-1], weights[-1].t()), inputs
 
 
 def _backward(
-    gradient: Tensor, inputs: Sequence[Tensor], weights: Sequence[Tensor], tanh: bool
-) -> tuple[Tensor, list[Tensor]]:
-    """Gradients of the first layer's output and of every parameter."""
-    of_parameters: list[Tensor] = []
+    gradient: Tensor, inputs: Sequence[Tensor], weights: Sequence[Tensor], tanh: bool, into: Sequence[Tensor]
+) -> Tensor:
+    """Writes the gradient of every parameter; returns that of the first layer's output."""
     for layer in range(len(inputs) - 1, -1, -1):
-        of_parameters = [gradient.t() @ inputs[layer], gradient.sum(0), *of_parameters]
+        torch.mm(gradient.t(), inputs[layer], out=into[2 * layer])
+        torch.sum(gradient, 0, out=into[2 * layer + 1])
         if layer == 0:
             break
         gradient = gradient @ weights[layer]
@@ -79,7 +91,7 @@ def _backward(
             gradient = torch.ops.aten.tanh_backward(gradient, inputs[layer])
         else:
             gradient = torch.ops.aten.threshold_backward(gradient, inputs[layer], 0)
-    return gradient, of_parameters
+    return gradient
 
 
 class _Layers(torch.autograd.Function):
@@ -97,9 +109,10 @@ class _Layers(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         half = len(ctx.saved_tensors) // 2
         inputs, weights = ctx.saved_tensors[:half], ctx.saved_tensors[half:]
-        gradient, of_parameters = _backward(gradients[0], inputs, weights, ctx.tanh)
+        into = [part for w in weights for part in (w.new_empty(w.shape), w.new_empty(len(w)))]
+        gradient = _backward(gradients[0], inputs, weights, ctx.tanh, into)
         of_x = gradient @ weights[0] if ctx.needs_input_grad[0] else None
-        return of_x, None, *of_parameters
+        return of_x, None, *into
 
 
 class UnitScale(nn.Module):
@@ -163,6 +176,21 @@ def _affine(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     # One column: a batched product is several times slower on a CPU than one product per member.
     columns = [member.mv(column) for member, column in zip(hidden, weight.squeeze(-1), strict=True)]
     return torch.stack(columns).unsqueeze(-1) + bias
+
+
+class FlatGradient:
+    """The gradient of several parameters in one vector: its norm and its sum over learners take one call.
+
+    Attributes:
+        vector: All of it, shape [d].
+        parts: Views of it in the shape of each parameter.
+    """
+
+    def __init__(self, params: Sequence[nn.Parameter]) -> None:
+        sizes = [param.numel() for param in params]
+        self.vector = torch.zeros(sum(sizes), device=params[0].device)
+        pieces = zip(torch.split(self.vector, sizes), params, strict=True)
+        self.parts = [piece.view_as(param) for piece, param in pieces]
 
 
 class FusedAdam(torch.optim.Adam):

@@ -1,6 +1,6 @@
 """Proximal policy optimisation (Schulman et al. 2017), optionally with self-imitation (Oh et al. 2018)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from torch import Tensor, nn
 
-from rec_rl.algorithms.networks import MLP, UnitScale
+from rec_rl.algorithms.networks import MLP, FlatGradient, UnitScale
 from rec_rl.algorithms.online import OnlineAlgorithm, OnlineConfig, check_bound
 from rec_rl.algorithms.online_learner import Batch, GaussianModule, OnlineLearner
 from rec_rl.algorithms.rollouts import Rollout
@@ -19,7 +19,7 @@ from rec_rl.losses.policy import (
     ppo_clip_loss,
     self_imitation_loss,
 )
-from rec_rl.losses.value import generalized_advantage
+from rec_rl.losses.value import generalized_advantage, standardized_minibatches
 
 
 class PPOConfig(OnlineConfig):
@@ -118,31 +118,36 @@ class PPOLearner(OnlineLearner):
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """One Adam over policy and value function."""
         policy = self.policy
-        params = [policy.log_std, *policy.actor.parameters(), *policy.critic.parameters()]
+        actor = [policy.log_std, *policy.actor.parameters()]
+        params = [*actor, *policy.critic.parameters()]
         self.optimizer = self.add_optimizer("ppo", params)
+        self._gradient, self._of_imitation = FlatGradient(params), FlatGradient(actor)
 
     def train_on(self, batch: Batch) -> dict[str, float]:
         """``batch`` holds a rollout's columns [T, N, ...] and, with self-imitation, replayed rows
         under ``replay`` with shape [minibatches, self_imitation_batch, ...]."""
         replay = {name: self.to_device(column) for name, column in batch.pop("replay", {}).items()}
         rows = self._rows({name: self.to_device(column) for name, column in batch.items()})
-        config = self.config
-        num_rows = len(rows["advantage"])
-        totals, num_updates = torch.zeros(4, device=self.device), 0
-        for _ in range(config.num_passes):
+        size, num_rows = self.config.batch_size, len(rows["advantage"])
+        losses: list[tuple[Tensor, Tensor, Tensor]] = []
+        for _ in range(self.config.num_passes):
             order = torch.randperm(num_rows, generator=self.rng).to(self.device)
             shuffled = {name: column[order] for name, column in rows.items()}
-            for start in range(0, num_rows, config.batch_size):
-                chosen = slice(start, start + config.batch_size)
-                minibatch = {name: column[chosen] for name, column in shuffled.items()}
-                replayed = {name: column[num_updates % len(column)] for name, column in replay.items()}
-                totals += self._update_once(minibatch, replayed)
-                num_updates += 1
-        means = (totals / num_updates).tolist()
-        return dict(zip(("policy_loss", "value_loss", "imitation_loss", "entropy"), means, strict=True))
+            shuffled["advantage"] = standardized_minibatches(shuffled["advantage"], size)
+            for parts in zip(*(torch.split(column, size) for column in shuffled.values()), strict=True):
+                minibatch = dict(zip(shuffled, parts, strict=True))
+                replayed = {name: column[len(losses) % len(column)] for name, column in replay.items()}
+                losses.append(self._update_once(minibatch, replayed))
+        of_policy, error, of_imitation = (torch.cat(parts) for parts in zip(*losses, strict=True))
+        return {
+            "policy_loss": float(of_policy.mean()),
+            "value_loss": float(error.square().mean()),
+            "imitation_loss": float(of_imitation.mean()) if replay else 0.0,
+            "entropy": float(self.policy.entropy().detach()),
+        }
 
     def _rows(self, rollout: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Advantages and value targets of the valid rows, flat."""
+        """What a minibatch needs of the valid rows, flat; observations are scaled."""
         with torch.no_grad():  # a row's next state is the state of the row after
             values = self.policy.value(torch.cat([rollout["obs"], rollout["next_obs"][-1:]]))
         value, next_value = values[:-1], values[1:]
@@ -157,7 +162,7 @@ class PPOLearner(OnlineLearner):
             trace_decay=self.config.trace_decay,
         )
         columns = {
-            "obs": rollout["obs"],
+            "obs": self.policy.scale(rollout["obs"]),
             "actions": rollout["actions"],
             "logp": rollout["logp"],
             "advantage": advantage,
@@ -166,27 +171,34 @@ class PPOLearner(OnlineLearner):
         return {name: column[rollout["valid"]] for name, column in columns.items()}
 
     @torch.no_grad()
-    def _update_once(self, rows: dict[str, Tensor], replayed: dict[str, Tensor]) -> Tensor:
-        """One step; gradients are written out, since a graph costs as much as the products of 64 rows."""
-        config, policy = self.config, self.policy
-        num_rows = len(rows["advantage"])
-        spread = rows["advantage"].std() if num_rows > 1 else torch.ones(())
-        rows["advantage"] = (rows["advantage"] - rows["advantage"].mean()) / (spread + 1e-8)
+    def _update_once(
+        self, rows: dict[str, Tensor], replayed: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One step; gradients are written out, since a graph costs as much as the products of 64 rows.
+
+        Returns:
+            Of this learner's rows the policy losses and the errors of V, of its replayed rows their losses.
+        """
+        config, policy, gradient = self.config, self.policy, self._gradient
+        share_of_row = 1 / len(rows["advantage"])
         rows = {name: self.share(column) for name, column in rows.items()}
-        obs, part = policy.scale(rows["obs"]), len(rows["obs"]) / num_rows
+        obs = rows["obs"]
 
         def clipped(logp: Tensor) -> tuple[Tensor, Tensor]:
-            return ppo_clip_loss(logp, rows["logp"], rows["advantage"] * (1 / num_rows), config.clip)
+            losses, slope = ppo_clip_loss(logp, rows["logp"], rows["advantage"], config.clip)
+            return losses, slope * share_of_row
 
-        policy_losses, of_actor = self._actor_gradients(obs, rows["actions"], clipped)
+        policy_losses = self._actor_gradients(obs, rows["actions"], clipped, gradient.parts)
         if config.entropy_weight > 0:
-            of_actor[0] -= config.entropy_weight * part
+            gradient.parts[0].sub_(config.entropy_weight * share_of_row * len(obs))
         value, inputs = policy.critic.forward_with_inputs(obs)
         error = value.squeeze(-1) - rows["value_target"]
-        of_value = error * (2 * config.value_weight / num_rows)
-        of_critic = policy.critic.gradients(inputs, of_value.unsqueeze(-1))
+        of_value = error * (2 * config.value_weight * share_of_row)
+        policy.critic.write_gradients(
+            inputs, of_value.unsqueeze(-1), gradient.parts[len(self._of_imitation.parts) :]
+        )
 
-        imitation_loss = torch.zeros((), device=self.device)
+        imitation_losses = error[:0]
         if replayed:
             baseline = replayed["score"].mean()
             replayed = {name: self.share(column) for name, column in replayed.items()}
@@ -196,23 +208,29 @@ class PPOLearner(OnlineLearner):
                 losses, slope = self_imitation_loss(logp, replayed["score"], baseline)
                 return losses, slope * weight
 
-            past = policy.scale(replayed["obs"])
-            imitation_losses, also = self._actor_gradients(past, replayed["actions"], imitating)
-            torch._foreach_add_(of_actor, also)
-            imitation_loss = imitation_losses.sum() / config.self_imitation_batch
-        self.step_along([*of_actor, *of_critic], self.optimizer, max_norm=config.max_grad_norm)
-        value_loss = error.square().sum() / num_rows
-        return torch.stack([policy_losses.sum(), value_loss, imitation_loss, policy.entropy() * part])
+            past, also = policy.scale(replayed["obs"]), self._of_imitation
+            imitation_losses = self._actor_gradients(past, replayed["actions"], imitating, also.parts)
+            gradient.vector[: len(also.vector)] += also.vector
+        self.sum_over_learners(gradient.vector)
+        norm = torch.dot(gradient.vector, gradient.vector).sqrt()
+        self.optimizer.fused_step(gradient.parts, divisor=((norm + 1e-6) / config.max_grad_norm).clamp(min=1))
+        return policy_losses, error, imitation_losses
 
     def _actor_gradients(
-        self, scaled_obs: Tensor, actions: Tensor, loss: Callable[[Tensor], tuple[Tensor, Tensor]]
-    ) -> tuple[Tensor, list[Tensor]]:
-        """What ``loss`` says of the actions' log densities, and the gradients of log_std and the actor."""
+        self,
+        scaled_obs: Tensor,
+        actions: Tensor,
+        loss: Callable[[Tensor], tuple[Tensor, Tensor]],
+        into: Sequence[Tensor],
+    ) -> Tensor:
+        """What ``loss`` says of the actions' log densities; writes the gradients of log_std and the actor."""
         mean, inputs = self.policy.actor.forward_with_inputs(scaled_obs)
         logp, terms = gaussian_log_prob_and_terms(actions, mean, self.policy.log_std)
         losses, slope = loss(logp)
         of_mean, of_log_std = gaussian_gradients(slope, terms)
-        return losses, [of_log_std, *self.policy.actor.gradients(inputs, of_mean)]
+        into[0].copy_(of_log_std)
+        self.policy.actor.write_gradients(inputs, of_mean, into[1:])
+        return losses
 
 
 class PPOModule(GaussianModule):

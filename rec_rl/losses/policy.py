@@ -121,9 +121,9 @@ def ppo_clip_loss(logp: Tensor, logp_old: Tensor, advantage: Tensor, clip: float
             f"logp {tuple(logp.shape)}, logp_old {tuple(logp_old.shape)} and advantage "
             f"{tuple(advantage.shape)} must share a shape"
         )
-    most = torch.where(advantage > 0, 1 + clip, 1 - clip) * advantage  # where clipping begins to bind
-    gain = torch.exp(logp - logp_old) * advantage
-    return -torch.minimum(gain, most), -gain * (gain <= most)
+    most = torch.add(advantage, advantage.abs(), alpha=clip)  # where clipping begins to bind
+    loss = -torch.exp(logp - logp_old) * advantage
+    return torch.maximum(loss, -most), loss.masked_fill(loss < -most, 0)
 
 
 def self_imitation_loss(logp: Tensor, score: Tensor, baseline: Tensor) -> tuple[Tensor, Tensor]:

@@ -70,6 +70,26 @@ def generalized_advantage(
     return advantage.detach()
 
 
+def standardized_minibatches(advantage: Tensor, size: int) -> Tensor:
+    """Each run of ``size`` advantages less its mean, over its standard deviation; a single row becomes 0.
+
+    Args:
+        advantage: Shape [n], minibatches one after the other; the last may be shorter.
+        size: Rows of a minibatch, >= 1.
+
+    Returns:
+        Shape [n].
+    """
+    whole = len(advantage) - len(advantage) % size
+    parts = advantage[:whole].view(-1, size), advantage[whole:].view(1, -1)
+    return torch.cat([_standardized(part).flatten() for part in parts if part.numel()])
+
+
+def _standardized(rows: Tensor) -> Tensor:
+    centred = rows - rows.mean(dim=1, keepdim=True)
+    return centred / (rows.std(dim=1, keepdim=True) + 1e-8) if rows.shape[1] > 1 else centred
+
+
 def expectile_loss(prediction: Tensor, target: Tensor, expectile: float) -> Tensor:
     """Asymmetric squared error, minimised by the ``expectile`` of ``target``.
 

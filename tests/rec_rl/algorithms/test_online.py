@@ -18,6 +18,7 @@ from rec_rl.algorithms.rollouts import FlatEnvRunner, Rollout
 from rec_rl.algorithms.sac import SACConfig
 from rec_rl.errors import CheckpointError, ConfigError, RecRLError
 from rec_rl.losses.policy import gaussian_log_prob
+from rec_rl.losses.value import standardized_minibatches
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -120,8 +121,9 @@ def test_ppo_steps_along_the_gradient_of_its_printed_loss(
     expected = torch.autograd.grad(loss, params)
 
     taken: list[torch.Tensor] = []
-    monkeypatch.setattr(learner, "step_along", lambda grads, *_, **__: taken.extend(grads))
-    learner._update_once(dict(rows), replayed)
+    monkeypatch.setattr(learner.optimizer, "fused_step", lambda grads, **_: taken.extend(grads))
+    ready = {"obs": policy.scale(rows["obs"]), "advantage": standardized_minibatches(rows["advantage"], 13)}
+    learner._update_once(rows | ready, replayed)
     assert len(params) == len(list(policy.parameters()))
     for gradient, wanted in zip(taken, expected, strict=True):
         torch.testing.assert_close(gradient, wanted, atol=1e-6, rtol=1e-5)

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from rec_rl.losses.value import generalized_advantage, soft_q_target
+from rec_rl.losses.value import generalized_advantage, soft_q_target, standardized_minibatches
 
 ALPHA = torch.tensor(0.5)
+ROOT_HALF = 0.5**0.5
 
 
 def test_soft_q_target_by_hand():
@@ -67,3 +68,21 @@ def test_generalized_advantage_without_future_is_reward_minus_value():
     no = torch.zeros(4, 3).bool()
     advantage = generalized_advantage(reward, value, torch.rand(4, 3), no, no, gamma=0.0, trace_decay=0.95)
     torch.testing.assert_close(advantage, reward - value)
+
+
+@pytest.mark.parametrize(
+    ("advantage", "size", "expected"),
+    [
+        (
+            [1.0, 3.0, 5.0, 5.0],
+            2,
+            [-ROOT_HALF, ROOT_HALF, 0.0, 0.0],
+        ),  # mean 2, deviation sqrt 2; all equal
+        ([1.0, 3.0, 7.0], 2, [-ROOT_HALF, ROOT_HALF, 0.0]),  # one row has no deviation
+        ([4.0, 5.0, 6.0, 0.0, 2.0], 3, [-1.0, 0.0, 1.0, -ROOT_HALF, ROOT_HALF]),
+        ([0.0, 2.0], 64, [-ROOT_HALF, ROOT_HALF]),
+    ],
+)
+def test_standardized_minibatches_by_hand(advantage: list[float], size: int, expected: list[float]):
+    ours = standardized_minibatches(torch.tensor(advantage), size)
+    torch.testing.assert_close(ours, torch.tensor(expected))
