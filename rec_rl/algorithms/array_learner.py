@@ -1,6 +1,6 @@
 """What the Learners of all algorithms share, and how all of them are called at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -87,18 +87,25 @@ class ArrayLearner(TorchLearner):
         gradient, so a critic inside an actor's loss stays as it is.
         """
         params = optimizer.param_groups[0]["params"]
-        grads: Sequence[torch.Tensor] = torch.autograd.grad(loss, params)
+        grads = torch.autograd.grad(loss, params)
         if self.config.num_learners > 1:
-            summed = FlatGradient(params)
-            torch.cat([g.reshape(-1) for g in grads], out=summed.vector)
-            self.sum_over_learners(summed.vector)
-            grads = summed.parts
-        optimizer.fused_step(grads)
+            gradient = FlatGradient(params)
+            torch.cat([g.reshape(-1) for g in grads], out=gradient.vector)
+            self.step_along(gradient, optimizer)
+        else:
+            optimizer.fused_step(grads)
 
-    def sum_over_learners(self, share: torch.Tensor) -> None:
-        """Adds every learner's ``share``, in place."""
+    def step_along(
+        self, gradient: FlatGradient, optimizer: FusedAdam, *, max_norm: float | None = None
+    ) -> None:
+        """One step on this learner's share of the gradient, summed over learners and then bounded."""
         if self.config.num_learners > 1:
-            torch.distributed.all_reduce(share)
+            torch.distributed.all_reduce(gradient.vector)
+        divisor = None
+        if max_norm is not None:
+            norm = torch.dot(gradient.vector, gradient.vector).sqrt()
+            divisor = ((norm + 1e-6) / max_norm).clamp(min=1)
+        optimizer.fused_step(gradient.parts, divisor=divisor)
 
     def get_state(self, components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """RLlib's state and the random stream."""

@@ -1,6 +1,6 @@
 """Networks shared by the algorithms."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -90,8 +90,13 @@ def _backward(
         if tanh:
             gradient = torch.ops.aten.tanh_backward(gradient, inputs[layer])
         else:
-            gradient = torch.ops.aten.threshold_backward(gradient, inputs[layer], 0)
+            _of_relu(gradient, inputs[layer])
     return gradient
+
+
+def _of_relu(gradient: Tensor, out: Tensor) -> None:
+    """Makes the gradient of ``out`` = relu(x) that of x, in place."""
+    torch.ops.aten.threshold_backward.grad_input(gradient, out, 0, grad_input=gradient)
 
 
 class _Layers(torch.autograd.Function):
@@ -167,6 +172,68 @@ class EnsembleMLP(nn.Module):
         for weight, bias in layers:
             hidden = _affine(torch.relu_(hidden), weight, bias)
         return hidden
+
+    def forward_with_inputs(self, x: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
+        """The output without a graph, [B, sizes[0]] to [E, B] for sizes[-1] = 1, and what entered each layer.
+
+        Member by member: what one of them works on stays in a core's cache.
+        """
+        outputs, inputs = [], []
+        for weights, biases in zip(_by_member(self.weights), _by_member(self.biases), strict=True):
+            entered = [x]
+            for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+                entered.append(torch.addmm(bias, entered[-1], weight).relu_())
+            outputs.append(torch.addmm(biases[-1], entered[-1], weights[-1]).squeeze(-1))
+            inputs.append(entered)
+        return torch.stack(outputs), inputs
+
+    def write_gradients(self, inputs: list[list[Tensor]], of_out: Tensor, into: Sequence[Tensor]) -> None:
+        """Writes the gradient of every parameter.
+
+        Args:
+            inputs: By member, as `forward_with_inputs` gave them.
+            of_out: Gradient of the output, [E, B].
+            into: A tensor for each parameter, in the order of ``parameters()``.
+        """
+        half = len(self.weights)
+        of_weights, of_biases = _by_member(into[:half]), _by_member(into[half:])
+        for member, (entered, weights) in enumerate(zip(inputs, _by_member(self.weights), strict=True)):
+            gradients = _gradients_of_layers(entered[1:], weights, of_out[member])
+            for x, gradient, of_weight, of_bias in zip(
+                entered, gradients, of_weights[member], of_biases[member], strict=True
+            ):
+                torch.mm(x.t(), gradient, out=of_weight)
+                torch.sum(gradient, 0, keepdim=True, out=of_bias)
+
+    def input_gradient(self, inputs: list[list[Tensor]], which: Tensor, columns: slice) -> Tensor:
+        """The gradient of each row's output, of one member, by some columns of the input: [B, their number].
+
+        Args:
+            inputs: By member, as `forward_with_inputs` gave them.
+            which: The member whose output is meant, shape [B].
+            columns: Which columns.
+        """
+        gradient = inputs[0][0][:, columns].clone()
+        for member, (entered, weights) in enumerate(zip(inputs, _by_member(self.weights), strict=True)):
+            (rows,) = torch.nonzero(which == member, as_tuple=True)
+            hidden = [x[rows] for x in entered[1:]]
+            of_first = _gradients_of_layers(hidden, weights, torch.ones_like(rows, dtype=gradient.dtype))[0]
+            gradient[rows] = of_first @ weights[0][columns].t()
+        return gradient
+
+
+def _by_member(parameters: Iterable[Tensor]) -> list[tuple[Tensor, ...]]:
+    """[[E, ...] per layer] to E tuples of all layers."""
+    return list(zip(*(parameter.unbind() for parameter in parameters), strict=True))
+
+
+def _gradients_of_layers(hidden: list[Tensor], weights: Sequence[Tensor], of_out: Tensor) -> list[Tensor]:
+    """The gradient of each layer's output, from that of the last, [B]."""
+    gradients = [of_out.unsqueeze(-1)]
+    for x, weight in zip(hidden[::-1], weights[:0:-1], strict=True):
+        gradients.append(gradients[-1] @ weight.t())
+        _of_relu(gradients[-1], x)
+    return gradients[::-1]
 
 
 def _affine(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

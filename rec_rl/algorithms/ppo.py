@@ -211,9 +211,7 @@ class PPOLearner(OnlineLearner):
             past, also = policy.scale(replayed["obs"]), self._of_imitation
             imitation_losses = self._actor_gradients(past, replayed["actions"], imitating, also.parts)
             gradient.vector[: len(also.vector)] += also.vector
-        self.sum_over_learners(gradient.vector)
-        norm = torch.dot(gradient.vector, gradient.vector).sqrt()
-        self.optimizer.fused_step(gradient.parts, divisor=((norm + 1e-6) / config.max_grad_norm).clamp(min=1))
+        self.step_along(gradient, self.optimizer, max_norm=config.max_grad_norm)
         return policy_losses, error, imitation_losses
 
     def _actor_gradients(

@@ -7,11 +7,16 @@ import torch
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from torch import Tensor, nn
 
-from rec_rl.algorithms.networks import MLP, EnsembleMLP, UnitScale
+from rec_rl.algorithms.networks import MLP, EnsembleMLP, FlatGradient, UnitScale
 from rec_rl.algorithms.online import OnlineAlgorithm, OnlineConfig, check_bound
 from rec_rl.algorithms.online_learner import Batch, GaussianModule, OnlineLearner
 from rec_rl.algorithms.rollouts import Rollout
-from rec_rl.losses.policy import sac_actor_loss, squashed_log_prob, temperature_loss
+from rec_rl.losses.policy import (
+    sac_actor_loss,
+    squashed_gradients,
+    squashed_sample,
+    temperature_loss,
+)
 from rec_rl.losses.value import soft_q_target
 
 NUM_CRITICS = 2
@@ -101,54 +106,75 @@ class SACLearner(OnlineLearner):
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """One Adam each for critics, actor and temperature."""
         policy = self.policy
-        self.critic_optimizer = self.add_optimizer("critic", list(policy.critics.parameters()))
-        self.actor_optimizer = self.add_optimizer("actor", list(policy.actor.parameters()))
+        of_critics, of_actor = list(policy.critics.parameters()), list(policy.actor.parameters())
+        self.critic_optimizer = self.add_optimizer("critic", of_critics)
+        self.actor_optimizer = self.add_optimizer("actor", of_actor)
         self.alpha_optimizer = self.add_optimizer("alpha", [policy.log_alpha])
+        self._of_critics, self._of_actor = FlatGradient(of_critics), FlatGradient(of_actor)
+        self._of_alpha = FlatGradient([policy.log_alpha])
 
     def train_on(self, batch: Batch) -> dict[str, float]:
         """``batch`` holds columns of shape [updates, batch_size, ...]; one update each."""
         columns = {name: self.to_device(column) for name, column in batch.items()}
-        num_updates = len(columns["rewards"])
-        totals = torch.zeros(4, device=self.device)
-        for i in range(num_updates):
-            totals += self._update_once({name: self.share(column[i]) for name, column in columns.items()})
-        means = (totals / num_updates).tolist()
-        return dict(zip(("critic_loss", "actor_loss", "alpha", "entropy"), means, strict=True))
+        losses = [
+            self._update_once({name: self.share(column[i]) for name, column in columns.items()})
+            for i in range(len(columns["rewards"]))
+        ]
+        of_critics, of_actor, logp = (torch.cat(parts, dim=-1) for parts in zip(*losses, strict=True))
+        return {
+            "critic_loss": float(of_critics.sum(0).mean()),
+            "actor_loss": float(of_actor.mean()),
+            "alpha": float(self.policy.log_alpha.detach().exp()),
+            "entropy": -float(logp.mean()),
+        }
 
-    def _update_once(self, batch: dict[str, Tensor]) -> Tensor:
-        policy, config = self.policy, self.config
-        alpha = policy.log_alpha.detach().exp()
-        target = self._targets(batch, alpha)
-        q = policy.q(policy.critics, batch["obs"], batch["actions"])
-        critic_loss = 0.5 * (q - target).square().sum() / config.batch_size
-        self.descend(critic_loss, self.critic_optimizer)
+    @torch.no_grad()
+    def _update_once(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """One step of each; gradients are written out, since a graph costs as much as a network.
 
-        actions, logp = policy.act(batch["obs"], self._noise(batch["actions"]))
-        q_new = policy.q(policy.critics, batch["obs"], actions).min(0).values
-        actor_loss = sac_actor_loss(logp, q_new, alpha).sum() / config.batch_size
-        self.descend(actor_loss, self.actor_optimizer)
+        Returns:
+            Of this learner's rows the critics' losses [critics, b], the actor's, and the log density of the
+            actor's action.
+        """
+        policy, critics, share_of_row = self.policy, self.policy.critics, 1 / self.config.batch_size
+        alpha, obs = policy.log_alpha.exp(), policy.scale(batch["obs"])
 
-        alpha_loss = (
-            temperature_loss(policy.log_alpha, logp, self._target_entropy()).sum() / config.batch_size
-        )
-        self.descend(alpha_loss, self.alpha_optimizer)
+        q, inputs = critics.forward_with_inputs(torch.cat([obs, batch["actions"]], 1))
+        error = q - self._targets(batch, alpha)
+        critics.write_gradients(inputs, error * share_of_row, self._of_critics.parts)
+        self.step_along(self._of_critics, self.critic_optimizer)
 
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(policy.target_critics.parameters()), list(policy.critics.parameters()), config.tau
-            )
-            return torch.stack([critic_loss, actor_loss, alpha, -logp.sum() / config.batch_size])
+        out, actor_inputs = policy.actor.forward_with_inputs(obs)
+        mean, log_std = out.chunk(2, -1)
+        bounded = log_std.clamp(*LOG_STD_BOUNDS)
+        sample = squashed_sample(mean, bounded, self._noise(batch["actions"]))
+        q, inputs = critics.forward_with_inputs(torch.cat([obs, sample.action], 1))
+        smaller, which = q.min(0)
+        of_action = critics.input_gradient(inputs, which, slice(obs.shape[1], None)) * -share_of_row
+        of_mean, of_log_std = squashed_gradients(sample, of_action, alpha * share_of_row)
+        of_log_std *= log_std == bounded
+        policy.actor.write_gradients(actor_inputs, torch.cat([of_mean, of_log_std], 1), self._of_actor.parts)
+        self.step_along(self._of_actor, self.actor_optimizer)
+
+        wanted = temperature_loss(policy.log_alpha, sample.logp, self._target_entropy())
+        torch.sum(wanted, 0, out=self._of_alpha.parts[0]).mul_(share_of_row)  # it is its own derivative
+        self.step_along(self._of_alpha, self.alpha_optimizer)
+
+        moving, learned = policy.target_critics.parameters(), critics.parameters()
+        torch._foreach_lerp_(list(moving), list(learned), self.config.tau)
+        return 0.5 * error.square(), sac_actor_loss(sample.logp, smaller, alpha), sample.logp
 
     def _targets(self, batch: dict[str, Tensor], alpha: Tensor) -> Tensor:
         if self.config.gamma == 0:  # the future is worth nothing: its networks need not run
             return batch["rewards"]
-        with torch.no_grad():
-            policy = self.policy
-            actions, logp = policy.act(batch["next_obs"], self._noise(batch["actions"]))
-            q_next = policy.q(policy.target_critics, batch["next_obs"], actions).min(0).values
-            return soft_q_target(
-                batch["rewards"], batch["terminated"], q_next, logp, alpha=alpha, gamma=self.config.gamma
-            )
+        policy = self.policy
+        actions, logp = policy.act(batch["next_obs"], self._noise(batch["actions"]))
+        following = torch.cat([policy.scale(batch["next_obs"]), actions], 1)
+        q_next, _ = policy.target_critics.forward_with_inputs(following)
+        smaller = q_next.amin(0)
+        return soft_q_target(
+            batch["rewards"], batch["terminated"], smaller, logp, alpha=alpha, gamma=self.config.gamma
+        )
 
     def _noise(self, like: Tensor) -> Tensor:
         """Standard normal noise for the whole minibatch, of which this learner takes its share."""
@@ -178,14 +204,9 @@ class SACModule(GaussianModule):
     def act(self, obs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """tanh of a Gaussian; without noise tanh of its mean."""
         mean, log_std = self.actor(self.scale(obs)).chunk(2, -1)
-        log_std = log_std.clamp(*LOG_STD_BOUNDS)
-        pre_tanh = mean if noise is None else mean + log_std.exp() * noise
-        return torch.tanh(pre_tanh), squashed_log_prob(pre_tanh, mean, log_std)
-
-    def q(self, critics: EnsembleMLP, obs: Tensor, actions: Tensor) -> Tensor:
-        """Values of every critic, shape [critics, B]."""
-        values: Tensor = critics(self.scale(obs), actions).squeeze(-1)
-        return values
+        noise = torch.zeros_like(mean) if noise is None else noise
+        sample = squashed_sample(mean, log_std.clamp(*LOG_STD_BOUNDS), noise)
+        return sample.action, sample.logp
 
 
 class SAC(OnlineAlgorithm):

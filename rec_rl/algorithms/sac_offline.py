@@ -11,7 +11,7 @@ from rec_rl.algorithms.offline_critic import ActorCriticModule, CriticConfig, Cr
 from rec_rl.algorithms.offline_learner import Batch
 from rec_rl.algorithms.online import check_bound
 from rec_rl.algorithms.sac import LOG_STD_BOUNDS
-from rec_rl.losses.policy import sac_actor_loss, squashed_log_prob, temperature_loss
+from rec_rl.losses.policy import sac_actor_loss, squashed_sample, temperature_loss
 from rec_rl.losses.value import soft_q_target
 
 
@@ -54,9 +54,8 @@ class OfflineSACModule(ActorCriticModule):
     def sample(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Actions [B, A] and their log densities [B]."""
         mean, log_std = self.actor(obs).chunk(2, dim=-1)
-        log_std = log_std.clamp(*LOG_STD_BOUNDS)
-        pre_tanh = mean + log_std.exp() * noise
-        return torch.tanh(pre_tanh), squashed_log_prob(pre_tanh, mean, log_std)
+        sample = squashed_sample(mean, log_std.clamp(*LOG_STD_BOUNDS), noise)
+        return sample.action, sample.logp
 
     def targets(self) -> list[tuple[nn.Module, nn.Module]]:
         """(Q, target Q)."""

@@ -82,21 +82,59 @@ class _GaussianLogProb(torch.autograd.Function):
         return -of_mean, of_mean, of_log_std
 
 
-def squashed_log_prob(pre_tanh: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-    """Log density of ``tanh(u)`` for u ~ N(mean, exp(log_std)^2).
+class SquashedSample(NamedTuple):
+    """An action tanh(u) with u = mean + spread ~ N(mean, exp(log_std)^2).
 
-    log pi(a) = log N(u) - sum log(1 - tanh(u)^2), the last term as 2 (log 2 - u - softplus(-2 u)).
+    Attributes:
+        action: Shape [B, A].
+        logp: Its log density, shape [B].
+        spread: exp(log_std) * noise, shape [B, A].
+    """
+
+    action: Tensor
+    logp: Tensor
+    spread: Tensor
+
+
+def squashed_sample(mean: Tensor, log_std: Tensor, noise: Tensor) -> SquashedSample:
+    """The action that ``noise`` draws, and log pi(a) = log N(u) - sum log(1 - tanh(u)^2).
+
+    The last term is 2 (log 2 - u - softplus(-2 u)), which is finite far out.
     Source: Haarnoja et al. 2018 (SAC), Eq. (21).
 
     Args:
-        pre_tanh: u, shape [B, A].
         mean, log_std: Shape [B, A].
+        noise: Standard normal, shape [B, A].
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    if not mean.shape == log_std.shape == noise.shape:
+        raise ValueError(
+            f"mean {tuple(mean.shape)}, log_std {tuple(log_std.shape)} and noise {tuple(noise.shape)} must "
+            "share a shape"
+        )
+    spread = torch.exp(log_std) * noise
+    u = mean + spread
+    constant = 0.5 * LOG_2PI + 2 * math.log(2)
+    terms = 2 * (u + F.softplus(-2 * u)) - log_std - 0.5 * noise.square()
+    return SquashedSample(torch.tanh(u), terms.sum(-1) - mean.shape[-1] * constant, spread)
+
+
+def squashed_gradients(sample: SquashedSample, of_action: Tensor, of_logp: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients with respect to mean and log_std, for the noise that was drawn.
+
+    Args:
+        sample: As `squashed_sample` gave it.
+        of_action: Gradient of the action, shape [B, A].
+        of_logp: Gradient of the log density, shape [B] or scalar.
 
     Returns:
-        Log density per element, shape [B].
+        Shape [B, A] each.
     """
-    log_slope = 2 * (pre_tanh.shape[-1] * math.log(2) - (pre_tanh + F.softplus(-2 * pre_tanh)).sum(-1))
-    return gaussian_log_prob(pre_tanh, mean, log_std) - log_slope
+    action, of_logp = sample.action, of_logp.unsqueeze(-1)
+    of_mean = of_action * (1 - action.square()) + 2 * of_logp * action
+    return of_mean, of_mean * sample.spread - of_logp
 
 
 def ppo_clip_loss(logp: Tensor, logp_old: Tensor, advantage: Tensor, clip: float) -> tuple[Tensor, Tensor]:

@@ -35,6 +35,34 @@ def test_ensemble_on_parts_of_its_input_equals_products_one_by_one(width: int):
         torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-6)
 
 
+def test_ensembles_written_out_gradients_are_those_of_the_graph():
+    ensemble, x, of_out = (
+        EnsembleMLP(2, [5, 7, 6, 1]),
+        torch.randn(9, 5, requires_grad=True),
+        torch.randn(2, 9),
+    )
+    out = ensemble(x).squeeze(-1)
+    params, which = list(ensemble.parameters()), torch.tensor([0, 1, 1, 0, 1, 0, 0, 0, 1])
+    chosen = out.gather(0, which[None]).sum()
+    with torch.no_grad():
+        ours, inputs = ensemble.forward_with_inputs(x)
+        gradient = FlatGradient(params)
+        ensemble.write_gradients(inputs, of_out, gradient.parts)
+        of_columns = ensemble.input_gradient(inputs, which, slice(2, None))
+    torch.testing.assert_close(ours, out, atol=1e-6, rtol=0)
+    torch.testing.assert_close(of_columns, torch.autograd.grad(chosen, x, retain_graph=True)[0][:, 2:])
+    expected = torch.autograd.grad((out * of_out).sum(), params)
+    for part, wanted in zip(gradient.parts, expected, strict=True):
+        torch.testing.assert_close(part, wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_input_gradient_where_one_member_has_no_row():
+    ensemble = EnsembleMLP(2, [2, 3, 1])
+    with torch.no_grad():
+        _, inputs = ensemble.forward_with_inputs(torch.ones(4, 2))
+        assert ensemble.input_gradient(inputs, torch.zeros(4, dtype=torch.long), slice(0, 1)).shape == (4, 1)
+
+
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
 @pytest.mark.parametrize("batch", [(4,), (3, 4)])
 def test_mlp_as_one_node_equals_its_layers_one_by_one(activation: type[nn.Module], batch: tuple[int, ...]):

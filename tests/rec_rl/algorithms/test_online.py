@@ -129,6 +129,51 @@ def test_ppo_steps_along_the_gradient_of_its_printed_loss(
         torch.testing.assert_close(gradient, wanted, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.9])
+def test_sac_writes_out_the_gradient_of_its_printed_losses(
+    build: Build, monkeypatch: pytest.MonkeyPatch, gamma: float
+):
+    made = config("sac").training(gamma=gamma, batch_size=19)
+    learner = build(made).learner_group._learner
+    policy, space = learner.policy, made.observation_space
+    obs, next_obs = torch.from_numpy(np.stack([space.sample() for _ in range(38)])).clamp(-3, 3).split(19)
+    num_actions = made.action_space.shape[0]
+    batch = {"obs": obs, "next_obs": next_obs, "rewards": torch.randn(19), "terminated": torch.rand(19) < 0.3}
+    batch["actions"] = torch.rand(19, num_actions) * 2 - 1
+    drawn = iter([torch.randn(19, num_actions) for _ in range(1 + (gamma > 0))])
+    noise, *of_target = drawn
+    order = iter([*of_target, noise])  # the target draws first
+    monkeypatch.setattr(learner, "_noise", lambda _: next(order))
+    taken: list[torch.Tensor] = []
+    for name in ("critic", "actor", "alpha"):
+        optimizer = getattr(learner, f"{name}_optimizer")
+        monkeypatch.setattr(
+            optimizer, "fused_step", lambda grads, **_: taken.extend(g.clone() for g in grads)
+        )
+
+    def q(critics: torch.nn.Module, states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        return critics(policy.scale(states), actions).squeeze(-1)
+
+    alpha, target = policy.log_alpha.detach().exp(), batch["rewards"]
+    with torch.no_grad():
+        if gamma > 0:
+            actions, logp = policy.act(next_obs, of_target[0])
+            future = q(policy.target_critics, next_obs, actions).amin(0) - alpha * logp
+            target = target + gamma * future * ~batch["terminated"]
+    critic_loss = 0.5 * (q(policy.critics, obs, batch["actions"]) - target).square().sum() / 19
+    actions, logp = policy.act(obs, noise)
+    actor_loss = (alpha * logp - q(policy.critics, obs, actions).min(0).values).mean()
+    alpha_loss = -(policy.log_alpha.exp() * (logp.detach() - num_actions)).mean()
+    groups = [policy.critics.parameters(), policy.actor.parameters(), [policy.log_alpha]]
+    losses = (critic_loss, actor_loss, alpha_loss)
+    expected = [
+        g for loss, group in zip(losses, groups, strict=True) for g in torch.autograd.grad(loss, list(group))
+    ]
+    learner._update_once(batch)
+    for gradient, wanted in zip(taken, expected, strict=True):
+        torch.testing.assert_close(gradient, wanted, atol=1e-6, rtol=1e-4)
+
+
 def test_a_checkpoint_of_another_algorithm_is_refused(build: Build, tmp_path: Path):
     ppo, sac = build(config("ppo")), build(config("sac"))
     ppo.save_checkpoint(str(tmp_path / "c"))

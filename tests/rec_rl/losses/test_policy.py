@@ -10,7 +10,8 @@ from rec_rl.losses.policy import (
     ppo_clip_loss,
     sac_actor_loss,
     self_imitation_loss,
-    squashed_log_prob,
+    squashed_gradients,
+    squashed_sample,
     temperature_loss,
 )
 
@@ -37,15 +38,37 @@ def test_gaussian_log_prob_refuses_shapes_that_would_broadcast():
         gaussian_log_prob(torch.zeros(5, 1), torch.zeros(5, 3), torch.zeros(3))
 
 
-def test_squashed_log_prob_integrates_to_one():
-    u = torch.linspace(-8, 8, 20_001)[:, None]
-    density = squashed_log_prob(u, torch.full_like(u, 0.3), torch.full_like(u, -0.5)).exp()
-    assert torch.trapezoid(density, torch.tanh(u[:, 0])).item() == pytest.approx(1.0, abs=1e-3)
+def test_squashed_sample_integrates_to_one():
+    noise, mean, log_std = torch.linspace(-14, 14, 20_001)[:, None], torch.tensor(0.3), torch.tensor(-0.5)
+    sample = squashed_sample(mean.expand_as(noise), log_std.expand_as(noise), noise)
+    area = torch.trapezoid(sample.logp.exp(), sample.action[:, 0])
+    assert area.item() == pytest.approx(1.0, abs=1e-3)
 
 
-def test_squashed_log_prob_is_finite_far_out():
-    u = torch.tensor([[40.0], [-40.0]])
-    assert squashed_log_prob(u, u, torch.zeros_like(u)).isfinite().all()
+def test_squashed_sample_by_hand_and_far_out():
+    sample = squashed_sample(torch.tensor([[0.5]]), torch.tensor([[math.log(2)]]), torch.tensor([[-1.0]]))
+    # u = .5 - 2; log N = -log 2 - .5 - log(2 pi) / 2; tanh' = 1 - tanh(u)^2
+    density = -math.log(2) - 0.5 - 0.5 * math.log(2 * math.pi) - math.log(1 - math.tanh(-1.5) ** 2)
+    torch.testing.assert_close(sample.action, torch.tensor([[math.tanh(-1.5)]]))
+    torch.testing.assert_close(sample.logp, torch.tensor([density]))
+    far = torch.tensor([[40.0], [-40.0]])
+    assert squashed_sample(far, torch.zeros_like(far), torch.zeros_like(far)).logp.isfinite().all()
+
+
+def test_squashed_sample_refuses_shapes_that_would_broadcast():
+    with pytest.raises(ValueError, match="share a shape"):
+        squashed_sample(torch.zeros(2, 3), torch.zeros(3), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("of_logp", [torch.tensor(0.7), torch.randn(5)])
+def test_squashed_gradients_are_those_of_the_graph(of_logp: torch.Tensor):
+    mean, log_std = torch.randn(2, 5, 3).requires_grad_()
+    sample = squashed_sample(mean, log_std, torch.randn(5, 3))
+    of_action = torch.randn(5, 3)
+    loss = (of_action * sample.action).sum() + (of_logp * sample.logp).sum()
+    ours = squashed_gradients(sample, of_action, of_logp)
+    for gradient, expected in zip(ours, torch.autograd.grad(loss, [mean, log_std]), strict=True):
+        torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_gaussian_gradients_are_those_of_the_graph():
