@@ -69,9 +69,8 @@ CONTEST = Contest(
         Opponent(
             side=Side(name="stable-baselines3", setup=stable_baselines3, settings=SHAPE, in_peers=True),
             bar=2.0,
-            why="Half of our step are products, which the other library has too, and a tenth tanh and Adam. "
-            "Gradients are written out by hand, without a graph. What is left are about forty small "
-            "operations on 64 rows a minibatch, four microseconds each whatever they do, and sampling.",
+            why="Three fifths of our step are products, which the other library has too; the rest is Adam, tanh "
+            "and about fifty small operations on 64 rows a minibatch, and sampling.",
         ),
         Opponent(side=products(**SHAPE)),
     ),

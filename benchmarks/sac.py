@@ -112,9 +112,8 @@ CONTEST = Contest(
         Opponent(
             side=Side(name="stable-baselines3", setup=stable_baselines3, in_peers=True),
             bar=1.5,
-            why="Nearly three quarters of our update are matrix products that both libraries need, so that "
-            "1.85 would be the most; the rest is a hundred small operations on the policy's 27 actions and "
-            "the nodes of their graph. The critics as one node of it gave 3 % in a trial.",
+            why="Four fifths of our update are matrix products that both libraries need, so that 1.85 would be "
+            "the most.",
         ),
         Opponent(side=Side(name="stock RLlib", setup=stock_rllib), bar=8.0),
         Opponent(side=products()),
