@@ -69,8 +69,8 @@ CONTEST = Contest(
         Opponent(
             side=Side(name="stable-baselines3", setup=stable_baselines3, settings=SHAPE, in_peers=True),
             bar=2.0,
-            why="Three fifths of our step are products, which the other library has too; the rest is Adam, tanh "
-            "and about fifty small operations on 64 rows a minibatch, and sampling.",
+            why="Three fifths of our step are products, which the other library has too; the rest is Adam, "
+            "tanh and about fifty small operations on 64 rows a minibatch, and sampling.",
         ),
         Opponent(side=products(**SHAPE)),
     ),

@@ -112,8 +112,8 @@ CONTEST = Contest(
         Opponent(
             side=Side(name="stable-baselines3", setup=stable_baselines3, in_peers=True),
             bar=1.5,
-            why="Four fifths of our update are matrix products that both libraries need, so that 1.85 would be "
-            "the most.",
+            why="Four fifths of our update are matrix products that both libraries need, so that 1.85 would "
+            "be the most.",
         ),
         Opponent(side=Side(name="stock RLlib", setup=stock_rllib), bar=8.0),
         Opponent(side=products()),
