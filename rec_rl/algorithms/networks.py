@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 _MINUS_ONE = torch.tensor(-1.0)
+_ROWS_IN_CACHE = 1024
+"""Of layers that are hundreds wide."""
 
 
 class MLP(nn.Sequential):
@@ -100,24 +102,36 @@ def _of_relu(gradient: Tensor, out: Tensor) -> None:
 
 
 class _Layers(torch.autograd.Function):
-    """The layers of an `MLP`; parameters are weight [out, in] and bias [out] in turn."""
+    """The layers of an `MLP`; parameters are weight [out, in] and bias [out] in turn.
+
+    On a CPU some rows go through all layers before the next do, so that they stay in its cache.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, tanh: bool, *parameters: Tensor) -> Tensor:
-        out, inputs = _forward(x, tanh, parameters)
-        ctx.save_for_backward(*inputs, *parameters[::2])
-        ctx.tanh = tanh
-        return out
+        rows = max(1, len(x)) if x.is_cuda else _ROWS_IN_CACHE
+        outs, inputs = zip(*(_forward(part, tanh, parameters) for part in torch.split(x, rows)), strict=True)
+        ctx.save_for_backward(*parameters[::2], *(entered for part in inputs for entered in part))
+        ctx.tanh, ctx.num_layers, ctx.rows = tanh, len(parameters) // 2, rows
+        return torch.cat(outs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        half = len(ctx.saved_tensors) // 2
-        inputs, weights = ctx.saved_tensors[:half], ctx.saved_tensors[half:]
-        into = [part for w in weights for part in (w.new_empty(w.shape), w.new_empty(len(w)))]
-        gradient = _backward(gradients[0], inputs, weights, ctx.tanh, into)
-        of_x = gradient @ weights[0] if ctx.needs_input_grad[0] else None
-        return of_x, None, *into
+        depth = ctx.num_layers
+        weights, saved = ctx.saved_tensors[:depth], ctx.saved_tensors[depth:]
+        of_x: list[Tensor] = []
+        of_parameters: list[Tensor] = []
+        for i, of_out in enumerate(torch.split(gradients[0], ctx.rows)):
+            these = [part for w in weights for part in (w.new_empty(w.shape), w.new_empty(len(w)))]
+            of_first = _backward(of_out, saved[i * depth : (i + 1) * depth], weights, ctx.tanh, these)
+            if ctx.needs_input_grad[0]:
+                of_x.append(of_first @ weights[0])
+            if of_parameters:
+                torch._foreach_add_(of_parameters, these)
+            else:
+                of_parameters = these
+        return torch.cat(of_x) if of_x else None, None, *of_parameters
 
 
 class UnitScale(nn.Module):
