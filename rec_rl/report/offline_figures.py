@@ -50,11 +50,12 @@ def values_figure(values: Mapping[str, Mapping[str, Estimate]], tasks: Sequence[
         1, len(tasks), figsize=(4 * len(tasks), 4), layout="constrained", sharey=True, squeeze=False
     )
     for task, axes in zip(tasks, panels[0], strict=True):
-        rows = [(name, metrics[task]) for name, metrics in values.items() if task in metrics]
-        for at, (_, estimate) in enumerate(rows):
-            axes.plot(estimate.value, at, "o", color=COLOURS[0])
-            axes.plot([estimate.low, estimate.high], [at, at], color=COLOURS[0], lw=2)
-        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        for at, metrics in enumerate(values.values()):
+            if task in metrics:
+                estimate = metrics[task]
+                axes.plot(estimate.value, at, "o", color=COLOURS[0])
+                axes.plot([estimate.low, estimate.high], [at, at], color=COLOURS[0], lw=2)
+        axes.set_yticks(range(len(values)), list(values))
         axes.set_xlabel(f"true {task} of the policy trained for it")
         axes.grid(alpha=0.3, axis="x")
     panels[0][0].invert_yaxis()
