@@ -1,7 +1,7 @@
 """Settings with which the session world is learned in minutes of one core.
 
 Table 1's rates (5e-6, 5e-5) and minibatches of 4096 are made for hours on three million transitions; here
-networks are half as wide and rates larger. Every algorithm had a sweep of ``rec-rl tune NAME --env
+networks are half as wide and rates larger. Every algorithm but bcq had a sweep of ``rec-rl tune NAME --env
 session-world`` by what users truly earn, on seeds that no table uses (docs/results/sweeps), which began from
 settings that all share. What a sweep found is taken over where it earned more on every fresh seed, and .02
 more on average: for ddpg, td3, sac and td3_bc. The others keep what they share.
