@@ -138,6 +138,8 @@ def test_sac_writes_out_the_gradient_of_its_printed_losses(
     policy, space = learner.policy, made.observation_space
     obs, next_obs = torch.from_numpy(np.stack([space.sample() for _ in range(38)])).clamp(-3, 3).split(19)
     num_actions = made.action_space.shape[0]
+    with torch.no_grad():
+        policy.actor[-1].bias[-1] = 5.0  # a spread beyond its bound has no gradient
     batch = {"obs": obs, "next_obs": next_obs, "rewards": torch.randn(19), "terminated": torch.rand(19) < 0.3}
     batch["actions"] = torch.rand(19, num_actions) * 2 - 1
     drawn = iter([torch.randn(19, num_actions) for _ in range(1 + (gamma > 0))])
