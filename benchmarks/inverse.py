@@ -12,9 +12,10 @@ STEPS = 10
 
 def ours(method: str) -> Work:
     """Steps of one method's Q network on user transitions of Virtual Taobao's shape."""
+    from rec_rl.rewards.descent import Descent
     from rec_rl.rewards.iq_learn import IQLearnConfig
     from rec_rl.rewards.qr_iql import QRIQLConfig
-    from rec_rl.rewards.soft_q import Batch, minimise, mlp_body
+    from rec_rl.rewards.soft_q import Batch, mlp_body
 
     rng = np.random.default_rng(0)
     states, following = rng.standard_normal((2, ROWS, STATE_DIM)).astype(np.float32)
@@ -28,9 +29,15 @@ def ours(method: str) -> Work:
     network = config.q_network(mlp_body(states, config.hidden_sizes))
 
     def work() -> float:
-        minimise(
-            network, lambda index: network.loss(batch.rows(index)), num_rows=ROWS, steps=STEPS, config=config
+        descent = Descent(
+            network,
+            lambda index: network.loss(batch.rows(index)),
+            num_rows=ROWS,
+            num_steps=STEPS,
+            config=config,
         )
+        while not descent.finished:
+            descent.step()
         return STEPS
 
     return work

@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from rec_rl.errors import CheckpointError
+from rec_rl.progress import say
 
+CHECKPOINTS = "checkpoints"
+"""A run's folder of them."""
 FORMAT = 1
+SECONDS = 10.0
+"""Between two states that `Checkpoints` keeps."""
 _FILES = ("state.safetensors", "state.json")
 
 
@@ -35,8 +41,9 @@ def save_state(directory: Path, state: Any, kind: str) -> None:
         kind: What the state belongs to, such as an algorithm's name; checked by `load_state`.
 
     Raises:
-        CheckpointError: If the folder cannot be written.
+        CheckpointError: If the folder cannot be written, or holds something else.
     """
+    check_replaceable(directory, kind)
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     tree = _pack(state, arrays)
     staging = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
@@ -55,6 +62,18 @@ def save_state(directory: Path, state: Any, kind: str) -> None:
         raise CheckpointError(f"cannot write checkpoint {directory}: {reason or error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_replaceable(directory: Path, kind: str) -> None:
+    """Raises CheckpointError if ``directory`` holds anything but a checkpoint of this kind."""
+    if not directory.is_dir() or not any(directory.iterdir()):
+        return
+    try:
+        held = state_kind(directory)
+    except CheckpointError:
+        held = "something else"
+    if held != kind:
+        raise CheckpointError(f"cannot write checkpoint {directory}: it holds {held}, not {kind}")
 
 
 def load_state(directory: Path, kind: str) -> Any:
@@ -125,6 +144,58 @@ def restore_last(restore: Callable[[str], None], folder: Path | None) -> list[st
     if passed_over:
         raise CheckpointError(f"no checkpoint in {folder} is whole: {refusal}")
     return passed_over
+
+
+class Checkpoints:
+    """The last states of training that takes no longer than minutes, by which it goes on where it was ended.
+
+    Args:
+        folder: Where they are kept; None keeps none.
+        kind: What they belong to, as for `save_state`.
+    """
+
+    def __init__(self, folder: Path | None, kind: str) -> None:
+        self._folder, self._kind = folder, kind
+        self._kept_at = time.monotonic()
+
+    def restore(self, restore: Callable[[Any], None]) -> None:
+        """Hands the newest whole state to ``restore``, if there is one, and says what was passed over.
+
+        Raises:
+            CheckpointError: If there are states and none is whole.
+        """
+        for note in restore_last(lambda path: restore(load_state(Path(path), self._kind)), self._folder):
+            say(note)
+
+    def offer(self, step: int, state: Callable[[], Any]) -> None:
+        """Keeps a state, if the last one is older than SECONDS."""
+        if time.monotonic() - self._kept_at > SECONDS:
+            self.keep(step, state)
+
+    def keep(self, step: int, state: Callable[[], Any]) -> None:
+        """Keeps a state."""
+        keep_checkpoint(lambda path: save_state(Path(path), state(), self._kind), self._folder, step)
+        self._kept_at = time.monotonic()
+
+
+def check_same(state: Mapping[str, Any], **mine: Any) -> None:
+    """Raises CheckpointError where a loaded state is not of this setting, seed or data."""
+    for name, value in mine.items():
+        expected = _unpack(_pack(value, {}), {})  # as it comes back: tuples are lists
+        if state[name] != expected:
+            what = name.replace("_", " ")
+            raise CheckpointError(f"the checkpoint's {what} must be {expected}, got {state[name]}")
+
+
+def as_tensors(node: Any) -> Any:
+    """A loaded tree with tensors for its arrays."""
+    if isinstance(node, np.ndarray):
+        return torch.tensor(node)
+    if isinstance(node, dict):
+        return {key: as_tensors(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [as_tensors(value) for value in node]
+    return node
 
 
 def _read_manifest(directory: Path) -> dict[str, Any]:

@@ -77,13 +77,22 @@ class OfflineConfig(AlgorithmConfig):
     def validate(self) -> None:
         """Raises ConfigError on a setting out of its bound."""
         super().validate()
-        if self.data_builder is None:
-            raise ConfigError("data_builder must be set with learn_from(...), got None")
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise ConfigError(f"hidden_sizes must be one or more sizes >= 1, got {self.hidden_sizes}")
         check_bound("batch_size", self.batch_size, low=max(1, self.num_learners))
         check_bound("actor_lr", self.actor_lr, above=0)
         check_bound("steps_per_iteration", self.steps_per_iteration, low=1)
+
+    def build_algo(self, *args: Any, **kwargs: Any) -> "OfflineAlgorithm":
+        """The algorithm, ready to train.
+
+        Raises:
+            ConfigError: On a setting out of its bound, or without data.
+        """
+        if self.data_builder is None:
+            raise ConfigError("data_builder must be set with learn_from(...), got None")
+        algorithm: OfflineAlgorithm = super().build_algo(*args, **kwargs)
+        return algorithm
 
     def get_default_learner_class(self) -> type[OfflineLearner]:
         """The Learner in the algorithm's own file."""

@@ -60,6 +60,9 @@ def fit(
     ] = None,
     config: BestOfSweep = None,
     seed: Seed = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the fit that was ended in OUT.unfinished.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Learn a reward from what users did, or from which histories are better."""
@@ -76,24 +79,23 @@ def fit(
     if method == PREFERENCE:
         if config is not None:
             raise ConfigError(f"--config is for mental rewards, got {PREFERENCE!r}")
-        _fit_preference(data, out, chosen, seed, as_json)
+        _fit_preference(data, out, chosen, seed, resume, as_json)
         return
     if chosen:
         name = next(iter(chosen)).replace("_", "-")
         raise ConfigError(f"--{name} is for the method {PREFERENCE!r}, got {method!r}")
-    from rec_rl.experiments.reward_fitting import fit_reward
+    from rec_rl.experiments.reward_fitting import MentalFitSpec, fit_reward
     from tuning.best import read_best
 
-    record = fit_reward(
-        method,
-        data,
-        out,
+    spec = MentalFitSpec(
+        method=method,
+        data=data,
         settings=read_best(config, method) if config else {},
         weights=chosen_weights(weights),
         num_users=users,
         seed=seed,
-        command=command_line(),
     )
+    record = fit_reward(spec, out, resume=resume, command=command_line())
     if as_json:
         print_json(record)
         return
@@ -129,12 +131,16 @@ def check(
     raise typer.Exit(0 if passed else 1)
 
 
-def _fit_preference(log: str, out: Path, chosen: dict[str, Any], seed: int, as_json: bool) -> None:
+def _fit_preference(
+    log: str, out: Path, chosen: dict[str, Any], seed: int, resume: bool, as_json: bool
+) -> None:
     from rec_rl.experiments.preference_fitting import PreferenceSpec, fit_preference_reward
     from rec_rl.rewards.bradley_terry import BradleyTerryConfig
 
     spec = PreferenceSpec(log=log, seed=seed, **chosen)
-    record = fit_preference_reward(spec, out, config=BradleyTerryConfig(), command=command_line())
+    record = fit_preference_reward(
+        spec, out, config=BradleyTerryConfig(), resume=resume, command=command_line()
+    )
     if as_json:
         print_json(record)
         return

@@ -1,6 +1,5 @@
 """``rec-rl train`` on session logs: PrefRec, its baselines and the supported forms."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,10 +45,10 @@ def train_on_sessions(
     from rec_rl.experiments.offline_presets import STEPS, WORLD_SETTINGS, data_for
     from rec_rl.experiments.offline_run import learned_from, run_offline_training
     from rec_rl.experiments.offline_training import CLOSED_FORM, OfflineSpec
-    from rec_rl.experiments.runner import start_ray
+    from rec_rl.experiments.runner import quiet_ray, start_ray
     from rec_rl.experiments.session_data import SessionData
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    quiet_ray()
     check_name(f"algorithm for {env}", algorithm, [*OFFLINE_ALGORITHMS, CLOSED_FORM])
     if algorithm == CLOSED_FORM and (steps or num_learners):
         raise ConfigError(f"--steps and --num-learners are for algorithms that train, not for {CLOSED_FORM}")

@@ -21,9 +21,10 @@ from rec_rl.data.transitions import UserTransitions
 from rec_rl.losses.click import aligned_click_loss, normalised_difference
 from rec_rl.rewards import REWARD_METHODS, MentalRewardModel, fit_mental_reward
 from rec_rl.rewards.controls import ShuffledReward
+from rec_rl.rewards.descent import Descent
 from rec_rl.rewards.qr_iql import QRIQLNetwork
 from rec_rl.rewards.reward_head import coverage_error
-from rec_rl.rewards.soft_q import BodyBuilder, SoftQConfig, evaluate, minimise, mlp_body
+from rec_rl.rewards.soft_q import BodyBuilder, SoftQConfig, evaluate, mlp_body
 
 OnProgress = Callable[[int, int, str], None]
 Metrics = dict[str, dict[str, float]]
@@ -214,14 +215,16 @@ def click_model(
         torch.manual_seed(seed)
         below, width = build()
         network = nn.Sequential(below, nn.Linear(width, 1), nn.Flatten(0))
-        minimise(
+        descent = Descent(
             network,
             lambda i: aligned_click_loss(network(states[i]), clicks[i], difference[i], kappa).mean(),
             num_rows=len(train),
-            steps=steps,
+            num_steps=steps,
             config=config,
-            on_step=lambda *_: on_step(),
         )
+        while not descent.finished:
+            descent.step()
+            on_step()
     return network
 
 

@@ -1,6 +1,7 @@
 """Mental rewards of a log: its training rows as decisions of the users, fitted and patched to the rows."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,8 @@ from rec_rl.experiments.ctr_training import CTRConfig, backbone_config, reward_d
 from rec_rl.models.state_body import backbone_body, encode_states
 from rec_rl.rewards import REWARD_METHODS, MentalRewardModel, fit_mental_reward
 from rec_rl.rewards.controls import ShuffledReward
+from rec_rl.rewards.descent import OnStep
 from rec_rl.rewards.mental_reward import EXPOSED
-from rec_rl.rewards.soft_q import OnStep
 
 REWARD_HISTORY = 20  # items of history that a reward sees: all its states are in memory at once
 
@@ -106,6 +107,7 @@ def fit_reward_on_backbone(
     epochs: int,
     seed: int,
     on_step: OnStep | None = None,
+    checkpoints: Path | None = None,
 ) -> MentalRewardModel:
     """A mental reward whose networks have the architecture of a click model below its output (MTRec A.3).
 
@@ -116,7 +118,7 @@ def fit_reward_on_backbone(
         body: Backbone, learning rate and batch size.
         epochs: Passes over the rows, for Q and again for the reward head.
         seed: Of the fit.
-        on_step: As in `fit_mental_reward`.
+        on_step, checkpoints: As in `fit_mental_reward`.
     """
     steps = epochs * -(-len(transitions) // body.batch_size)
     config = REWARD_METHODS[method](
@@ -128,6 +130,7 @@ def fit_reward_on_backbone(
         seed=seed,
         body=backbone_body(body.model, backbone_config(data, body), data.item_categories),
         on_step=on_step,
+        checkpoints=checkpoints,
     )
 
 

@@ -5,6 +5,7 @@ at random (shuffled), the same reward everywhere (placebo) and the difference of
 again (q_difference). Every other arm is compared with the plain model over the test users they share.
 """
 
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rec_rl.checkpoint import keep_checkpoint, load_state, restore_last, save_state
+from rec_rl.checkpoint import CHECKPOINTS, Checkpoints
 from rec_rl.data.catalogue import load_log
 from rec_rl.data.interactions import Interactions
 from rec_rl.data.splits import ClickDataset, split_log
@@ -41,14 +42,12 @@ from rec_rl.experiments.single_run import claim_folder
 from rec_rl.models import MODELS
 from rec_rl.models.batches import Rows
 from rec_rl.models.state_body import backbone_body
-from rec_rl.progress import Progress, progress, say
+from rec_rl.progress import Progress, progress
 from rec_rl.report.figures import histogram, save
 from rec_rl.report.page import write_report
 from rec_rl.rewards import REWARD_METHODS, MentalRewardModel
 
 REWARD_FOLDER = "reward"
-CHECKPOINTS = "checkpoints"
-CHECKPOINT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +101,8 @@ class CTRRunSpec:
 def run_ctr(spec: CTRRunSpec, folder: Path, *, resume: bool, command: str) -> dict[str, Any]:
     """Trains, judges, and leaves the run in ``folder``; returns its record.
 
-    A resumed run goes on from the last checkpoint of each model; a reward that was not fitted to its end, and
-    a model shared by several workers, begin anew.
+    A resumed run goes on from the last checkpoint of each model and of the reward; a model shared by several
+    workers begins anew.
 
     Raises:
         ConfigError: If the folder holds a run and ``resume`` is not asked for, or holds another one.
@@ -118,7 +117,7 @@ def run_ctr(spec: CTRRunSpec, folder: Path, *, resume: bool, command: str) -> di
         differences: dict[str, NDArray[np.float32]] = {}
         notes = split_notes(data)
         if spec.reward is not None:
-            model, differences = _mental_reward(spec, log, data, folder / REWARD_FOLDER, shown)
+            model, differences = _mental_reward(spec, log, data, folder, shown)
             notes += assumptions(model, data)
         trained = {
             arm: _train(spec, data, folder, arm, differences.get(arm), shown) for arm in ("ce", *differences)
@@ -153,11 +152,12 @@ def _mental_reward(
     """The reward model, and Dn of every aligned arm on the training rows, shape [n] each."""
     assert spec.reward is not None
     transitions, order = train_decisions(data, log, feedback=spec.feedback)
-    if folder.exists():
+    fitted, unfinished = folder / REWARD_FOLDER, folder / CHECKPOINTS / REWARD_FOLDER
+    if fitted.exists():
         body = backbone_body(spec.training.model, backbone_config(data, spec.training), data.item_categories)
-        model = MentalRewardModel.load(folder, body=body)
+        model = MentalRewardModel.load(fitted, body=body)
         if model.record.data_hash != transitions.content_hash:
-            raise CheckpointError(f"{folder} holds a reward of other rows than {spec.data} has now")
+            raise CheckpointError(f"{fitted} holds a reward of other rows than {spec.data} has now")
     else:
         model = fit_reward_on_backbone(
             transitions,
@@ -167,8 +167,10 @@ def _mental_reward(
             epochs=spec.reward_epochs,
             seed=spec.seed,
             on_step=lambda step, total, _: shown.update(f"reward {spec.reward}", step, total),
+            checkpoints=unfinished,
         )
-        model.save(folder)
+        model.save(fitted)
+        shutil.rmtree(unfinished)
     rewards, back = model.reward(transitions.states), np.argsort(order)
     by_arm = {spec.reward: reward_differences(rewards)}
     by_arm |= control_differences(rewards, model.q(transitions.states), transitions.states)
@@ -185,9 +187,8 @@ def _train(
 ) -> CTRTraining:
     config = spec.training if difference is not None else replace(spec.training, kappa=0.0)
     training = CTRTraining(data, config, seed=spec.seed, difference=difference)
-    kept, saved = folder / CHECKPOINTS / arm, time.monotonic()
-    for note in restore_last(lambda path: training.restore(load_state(Path(path), "ctr")), kept):
-        say(f"{arm}: {note}")
+    checkpoints = Checkpoints(folder / CHECKPOINTS / arm, "ctr")
+    checkpoints.restore(training.restore)
     if spec.num_workers > 0 and not training.finished:
         from rec_rl.experiments.ctr_distributed import train_on_workers
 
@@ -195,19 +196,13 @@ def _train(
             data, config, seed=spec.seed, num_workers=spec.num_workers, difference=difference
         )
 
-    def save(step: int) -> None:
-        keep_checkpoint(lambda path: save_state(Path(path), training.state(), "ctr"), kept, step)
-
     def on_step(step: int, total: int, metrics: dict[str, float]) -> None:
-        nonlocal saved
         auc = metrics.get("validation_auc")
         shown.update(f"{config.model} {arm}", step, total, "" if auc is None else f"validation AUC {auc:.4f}")
-        if time.monotonic() - saved > CHECKPOINT_SECONDS:
-            save(step)
-            saved = time.monotonic()
+        checkpoints.offer(step, training.state)
 
     training.finish(on_step)
-    save(training.steps)
+    checkpoints.keep(training.steps, training.state)
     return training
 
 

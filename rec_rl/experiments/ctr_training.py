@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rec_rl.checkpoint import as_tensors, check_same
 from rec_rl.data.splits import ClickDataset, Impressions
-from rec_rl.errors import CheckpointError, ConfigError
+from rec_rl.errors import ConfigError
 from rec_rl.evaluation.ranking import auc
 from rec_rl.experiments.data_parallel import Shard
 from rec_rl.losses.click import aligned_click_loss, click_loss, normalised_difference
@@ -201,18 +202,11 @@ class CTRTraining:
         Raises:
             CheckpointError: If it belongs to other settings, another seed or other data.
         """
-        config = {**asdict(self.config), "hidden_sizes": list(self.config.hidden_sizes)}
-        theirs = {**state["config"], "hidden_sizes": list(state["config"]["hidden_sizes"])}
-        same = (config, self._seed, self._data.content_hash)
-        for name, mine, other in zip(
-            ("config", "seed", "data hash"), same, (theirs, state["seed"], state["data_hash"]), strict=True
-        ):
-            if mine != other:
-                raise CheckpointError(f"the checkpoint's {name} must be {mine}, got {other}")
-        self.model.load_state_dict(_tensors(state["model"]))
-        self._best = _tensors(state["best"])
-        self._optimizer.load_state_dict(_tensors(state["optimizer"]))
-        self._rng_state = _tensors(state["rng"])
+        check_same(state, config=asdict(self.config), seed=self._seed, data_hash=self._data.content_hash)
+        self.model.load_state_dict(as_tensors(state["model"]))
+        self._best = as_tensors(state["best"])
+        self._optimizer.load_state_dict(as_tensors(state["optimizer"]))
+        self._rng_state = as_tensors(state["rng"])
         self._step, self._loss_sum = state["step"], state["loss_sum"]
         self.epochs = [EpochRecord(**record) for record in state["epochs"]]
         self._order = self._permutation()
@@ -335,13 +329,3 @@ def backbone_config(data: ClickDataset, config: CTRConfig) -> BackboneConfig:
         hidden_sizes=config.hidden_sizes,
         user_field=config.user_field,
     )
-
-
-def _tensors(node: Any) -> Any:
-    if isinstance(node, np.ndarray):
-        return torch.tensor(node)
-    if isinstance(node, dict):
-        return {key: _tensors(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_tensors(value) for value in node]
-    return node

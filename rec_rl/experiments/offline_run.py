@@ -10,13 +10,14 @@ from typing import Any
 import pandas as pd
 
 from rec_rl.algorithms.session_policy import load_session_policy
+from rec_rl.checkpoint import CHECKPOINTS
 from rec_rl.data.levels import TASKS
 from rec_rl.errors import DatasetError
 from rec_rl.evaluation.intervals import Estimate
 from rec_rl.evaluation.off_policy import NOT_SUPPORTED
 from rec_rl.experiments.offline_training import OfflineSpec, check_settings, judge, train_offline
 from rec_rl.experiments.records import RunRecord
-from rec_rl.experiments.session_data import SessionData, logs_of
+from rec_rl.experiments.session_data import SessionData, logs_of, with_kept_reward
 from rec_rl.experiments.single_run import claim_folder, read_config
 from rec_rl.progress import progress, say
 from rec_rl.rewards.bradley_terry import BradleyTerryReward
@@ -38,7 +39,14 @@ def run_offline_training(spec: OfflineSpec, folder: Path, *, resume: bool, comma
     claim_folder(folder, spec, resume)
     result: dict[str, Any] = {}
     with progress() as shown:
-        for event in train_offline(spec, folder):
+        data = with_kept_reward(
+            spec.data,
+            folder / CHECKPOINTS / "reward",
+            on_step=lambda step, total, now: shown.update(
+                "reward", step, total, f"accuracy {now['accuracy']:.2f}"
+            ),
+        )
+        for event in train_offline(replace(spec, data=data), folder):
             if "note" in event:
                 say(event["note"])
             if event["total"]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from envs.session_rollouts import Policy, logging_policy, on_states, online_levels
 from rec_rl.algorithms.noise_advantage import NoiseAdvantageConfig, fit_noise_advantage
 from rec_rl.algorithms.session_policy import RUN_POLICY
-from rec_rl.checkpoint import keep_checkpoint, restore_last
+from rec_rl.checkpoint import CHECKPOINTS, keep_checkpoint, restore_last
 from rec_rl.data.behaviour import fit_behaviour
 from rec_rl.data.levels import TASKS, TOP_LEVEL, SessionLevels, Task, session_levels, user_averages
 from rec_rl.data.sessions import SessionLog
@@ -81,7 +81,7 @@ def check_settings(spec: OfflineSpec) -> None:
     if spec.algorithm == CLOSED_FORM:
         _closed_form_config(spec)
     elif spec.algorithm != LOGGING:
-        _configure(spec)
+        _settings(spec).validate()
 
 
 def _closed_form_config(spec: OfflineSpec) -> NoiseAdvantageConfig:
@@ -92,7 +92,7 @@ def _closed_form_config(spec: OfflineSpec) -> NoiseAdvantageConfig:
     return NoiseAdvantageConfig(**spec.settings)
 
 
-def _configure(spec: OfflineSpec) -> "OfflineConfig":
+def _settings(spec: OfflineSpec) -> "OfflineConfig":
     from rec_rl.algorithms.catalogue import OFFLINE_ALGORITHMS
 
     config = OFFLINE_ALGORITHMS[check_name("algorithm", spec.algorithm, OFFLINE_ALGORITHMS)]()
@@ -100,8 +100,6 @@ def _configure(spec: OfflineSpec) -> "OfflineConfig":
     config.training(**spec.settings)
     config.learners(num_learners=spec.num_learners, num_gpus_per_learner=spec.num_gpus_per_learner)
     config.debugging(seed=spec.seed)
-    config.learn_from(partial(offline_data, spec.data))
-    config.validate()
     return config
 
 
@@ -126,9 +124,10 @@ def train_offline(
     if spec.algorithm in NOT_TRAINED:
         events = _judge_untrained(spec, folder)
     else:
-        checkpoints = None if folder is None else folder / "checkpoints"
+        checkpoints = None if folder is None else folder / CHECKPOINTS
         go_on = partial(_train, spec, folder, evaluate_online)
-        events = rebuilding(_configure(spec).build_algo, go_on, checkpoints, spec.steps)
+        config = _settings(spec).learn_from(partial(offline_data, spec.data))
+        events = rebuilding(config.build_algo, go_on, checkpoints, spec.steps)
     for event in events:
         if "result" in event:
             event["result"]["seconds"] = time.monotonic() - started
@@ -142,7 +141,7 @@ def _train(
 
     validation = logs_of(spec.data).validation
     levels = session_levels(validation)
-    checkpoints = None if folder is None else folder / "checkpoints"
+    checkpoints = None if folder is None else folder / CHECKPOINTS
     for note in restore_last(algorithm.load_checkpoint, checkpoints):
         yield {"step": algorithm.gradient_steps, "total": spec.steps, "note": note}
     curve = algorithm.diary

@@ -22,9 +22,10 @@ from rec_rl.errors import ConfigError, check_name
 from rec_rl.evaluation.intervals import Estimate, bootstrap_interval, mean_interval
 from rec_rl.experiments.records import RunRecord, read_record
 from rec_rl.experiments.session_data import labelled_pairs
+from rec_rl.experiments.unfinished_fit import unfinished_fit
 from rec_rl.labelling.annotators import judge_annotators
 from rec_rl.progress import progress
-from rec_rl.rewards.bradley_terry import BradleyTerryConfig, BradleyTerryReward, fit_bradley_terry
+from rec_rl.rewards.bradley_terry import KIND, BradleyTerryConfig, BradleyTerryReward, fit_bradley_terry
 from rec_rl.rewards.preference_check import (
     HARMFUL_BELOW,
     PreferenceCheck,
@@ -69,15 +70,20 @@ class PreferenceSpec:
 
 
 def fit_preference_reward(
-    spec: PreferenceSpec, out: Path, *, config: BradleyTerryConfig, command: str
+    spec: PreferenceSpec, out: Path, *, config: BradleyTerryConfig, resume: bool, command: str
 ) -> dict[str, Any]:
-    """Fits the reward on three quarters of the users and leaves it in ``out`` with its record."""
+    """Fits the reward on three quarters of the users and leaves it in ``out`` with its record.
+
+    Raises:
+        ConfigError, CheckpointError: As `unfinished_fit`.
+        DatasetError: If the log, or the pairs in it, cannot be read.
+    """
     started = time.monotonic()
     log = load_log(spec.log)
     train, _ = log.split(HELD_OUT, seed=spec.seed)
     people, said = people_said(spec.labels, log)
     pairs = _pairs(spec, train, people, spec.seed)
-    with progress() as shown:
+    with unfinished_fit(out, KIND, spec, resume=resume) as folder, progress() as shown:
         reward = fit_bradley_terry(
             train,
             pairs,
@@ -86,27 +92,28 @@ def fit_preference_reward(
             on_step=lambda step, total, now: shown.update(
                 "fit preference", step, total, f"accuracy {now['accuracy']:.2f}"
             ),
+            checkpoints=folder,
         )
-    reward.save(out)
-    last = max(1, len(reward.record.loss) // 3)
-    record = RunRecord(
-        command=command,
-        seeds=[spec.seed],
-        data_hash=log.content_hash,
-        config={"spec": asdict(spec), "settings": asdict(config)},
-        metrics={
-            "last_epoch_loss": mean_interval(reward.record.loss[-last:]),
-            "last_epoch_accuracy": mean_interval(np.nan_to_num(reward.record.accuracy[-last:], nan=0.5)),
-        },
-        seconds=time.monotonic() - started,
-        notes=[
-            f"fitted to {len(pairs):,} pairs of {len(train.user_ids):,} users; {pairs.num_missing:,} pairs "
-            "are not in their log and were left out",
-            *said,
-            "accuracy on pairs is no evidence: run rec-rl reward check",
-        ],
-    )
-    record.save(out / "record.json")
+        reward.save(out)
+        last = max(1, len(reward.record.loss) // 3)
+        record = RunRecord(
+            command=command,
+            seeds=[spec.seed],
+            data_hash=log.content_hash,
+            config={"spec": asdict(spec), "settings": asdict(config)},
+            metrics={
+                "last_epoch_loss": mean_interval(reward.record.loss[-last:]),
+                "last_epoch_accuracy": mean_interval(np.nan_to_num(reward.record.accuracy[-last:], nan=0.5)),
+            },
+            seconds=time.monotonic() - started,
+            notes=[
+                f"fitted to {len(pairs):,} pairs of {len(train.user_ids):,} users; {pairs.num_missing:,} "
+                "pairs are not in their log and were left out",
+                *said,
+                "accuracy on pairs is no evidence: run rec-rl reward check",
+            ],
+        )
+        record.save(out / "record.json")
     return record.to_dict()
 
 

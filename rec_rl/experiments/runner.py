@@ -35,7 +35,13 @@ def start_ray(address: str | None = None, num_cpus: int | None = None) -> None:
         ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     local = {} if joins else {"num_cpus": num_cpus, "include_dashboard": False}
     ray.init(address=joins, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **local)
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    quiet_ray()
+
+
+def quiet_ray() -> None:
+    """Lets errors through alone; importing Ray and starting it set other levels."""
+    for logger in ("ray", "ray.rllib"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
 
 
 def _tell(data: Mapping[str, Any], ignore_prefix: bool) -> None:

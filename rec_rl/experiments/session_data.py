@@ -1,7 +1,8 @@
 """What a run on session logs learns from and is judged on: logs, preferences, a reward."""
 
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from rec_rl.rewards.bradley_terry import (
     BradleyTerryNetwork,
     BradleyTerryRecord,
     BradleyTerryReward,
+    OnStep,
     fit_bradley_terry,
 )
 from rec_rl.rewards.linear_reward import fit_linear_reward
@@ -107,6 +109,27 @@ def logs_of(data: SessionData) -> Logs:
         assert data.log is not None
         return _split_file(data.log, data.seed)
     return _recorded(data.num_users, data.num_test_users, data.num_requests, data.seed)
+
+
+def with_kept_reward(data: SessionData, folder: Path, on_step: OnStep) -> SessionData:
+    """The data with its network of a reward in ``folder``: fitted there, unless it is, or was given.
+
+    Args:
+        data: Of a run.
+        folder: Where the run keeps it. A fit that was ended goes on from ``FOLDER.unfinished``.
+        on_step: As in `fit_bradley_terry`.
+    """
+    if data.reward != "network" or data.reward_folder is not None:
+        return data
+    if not folder.is_dir():
+        log, unfinished = logs_of(data).train, folder.with_name(f"{folder.name}.unfinished")
+        pairs = preference_pairs(data, log)
+        reward = fit_bradley_terry(
+            log, pairs, data.reward_config, seed=data.seed, on_step=on_step, checkpoints=unfinished
+        )
+        reward.save(folder)
+        shutil.rmtree(unfinished)
+    return replace(data, reward_folder=str(folder.absolute()))
 
 
 @lru_cache(maxsize=1)

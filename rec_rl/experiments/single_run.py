@@ -10,7 +10,7 @@ import pandas as pd
 
 from envs.virtual_taobao import VirtualTaobaoVectorEnv
 from envs.virtual_taobao_networks import VirtualTaobaoNetworks
-from rec_rl.checkpoint import last_checkpoint
+from rec_rl.checkpoint import CHECKPOINTS, last_checkpoint
 from rec_rl.errors import ConfigError, DatasetError
 from rec_rl.evaluation.intervals import Estimate, mean_interval
 from rec_rl.evaluation.online import Episodes, ectr_of_totals, run_episodes
@@ -38,7 +38,7 @@ def run_training(spec: TrainingSpec, folder: Path, *, resume: bool, command: str
     claim_folder(folder, spec, resume)
     result: dict[str, Any] = {}
     with progress() as shown:
-        for event in train(spec, checkpoints=folder / "checkpoints"):
+        for event in train(spec, checkpoints=folder / CHECKPOINTS):
             if "note" in event:
                 say(event["note"])
             note = f"eCTR {event['ectr']:.3f}" if "ectr" in event else ""
@@ -73,7 +73,7 @@ def run_evaluation(folder: Path, num_episodes: int, seed: int, command: str) -> 
     spec = read_spec(folder)
     algorithm = build_algorithm(spec)
     try:
-        checkpoint = last_checkpoint(folder / "checkpoints")
+        checkpoint = last_checkpoint(folder / CHECKPOINTS)
         if checkpoint is None:
             raise DatasetError(f"{folder} has no checkpoint to evaluate")
         algorithm.load_checkpoint(str(checkpoint))
@@ -134,7 +134,9 @@ def claim_folder(folder: Path, spec: "DataclassInstance", resume: bool) -> None:
     config, settings = folder / "config.json", to_plain(asdict(spec))
     if config.exists():
         if not resume:
-            raise ConfigError(f"{folder} holds a run already: give another --name, or --resume to go on")
+            raise ConfigError(
+                f"{folder} holds a run already: --resume goes on with it, another name begins one"
+            )
         if read_config(folder) != settings:
             raise ConfigError(f"{folder} holds a run with other settings than these; it cannot be resumed")
         return

@@ -8,14 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rec_rl.checkpoint import last_checkpoint, load_state
+from rec_rl.checkpoint import CHECKPOINTS, last_checkpoint, load_state
 from rec_rl.data.catalogue import load_log
 from rec_rl.data.interactions import Interactions, Vocabulary
 from rec_rl.data.splits import ClickDataset, Impressions, split_log
 from rec_rl.data.tables import ColumnMap
 from rec_rl.errors import CheckpointError, ConfigError, DatasetError
 from rec_rl.experiments.ctr_rewards import states_of
-from rec_rl.experiments.ctr_run import CHECKPOINTS, REWARD_FOLDER, CTRRunSpec
+from rec_rl.experiments.ctr_run import REWARD_FOLDER, CTRRunSpec
 from rec_rl.experiments.ctr_training import CTRConfig, backbone_config
 from rec_rl.experiments.records import read_record
 from rec_rl.experiments.single_run import read_config

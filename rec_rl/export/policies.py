@@ -13,7 +13,7 @@ from rec_rl.algorithms.noise_advantage import NoiseAdvantagePolicy
 from rec_rl.algorithms.offline_learner import OfflineModule
 from rec_rl.algorithms.offline_policy import OfflinePolicy
 from rec_rl.algorithms.session_policy import load_session_policy
-from rec_rl.checkpoint import last_checkpoint, load_state
+from rec_rl.checkpoint import CHECKPOINTS, last_checkpoint, load_state
 from rec_rl.errors import ConfigError, DatasetError
 from rec_rl.experiments.single_run import read_spec
 from rec_rl.experiments.training import TrainingSpec
@@ -128,7 +128,7 @@ class NoiseAdvantageNetwork(nn.Module):
 
 
 def _online_module(spec: TrainingSpec, run: Path) -> Any:
-    checkpoint = last_checkpoint(run / "checkpoints")
+    checkpoint = last_checkpoint(run / CHECKPOINTS)
     if checkpoint is None:
         raise DatasetError(f"{run} has no checkpoint to export")
     config = ALGORITHMS[spec.algorithm]()

@@ -3,15 +3,17 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rec_rl.checkpoint import load_state, save_state
+from rec_rl.checkpoint import Checkpoints, as_tensors, check_same, load_state, save_state
 from rec_rl.data.behaviour import column_moments
 from rec_rl.data.half import to_single
+from rec_rl.data.hashing import content_hash
 from rec_rl.data.preference_batches import PreferenceBatch, PreferenceSampler
 from rec_rl.data.preferences import LocatedPairs
 from rec_rl.data.sessions import SessionLog
@@ -179,6 +181,7 @@ def fit_bradley_terry(
     *,
     seed: int = 0,
     on_step: OnStep | None = None,
+    checkpoints: Path | None = None,
 ) -> BradleyTerryReward:
     """Pre-trains a reward model and freezes its standardisation.
 
@@ -191,6 +194,11 @@ def fit_bradley_terry(
         config: Settings.
         seed: Of the weights and the order of pairs.
         on_step: Called as on_step(step, total, {"loss", "accuracy"}) after every gradient step.
+        checkpoints: Folder in which the fit is kept every few seconds; one that was ended there goes on to
+            the same model. None keeps none.
+
+    Raises:
+        CheckpointError: If a fit with other settings, another seed or other data lies there.
     """
     batch_size = min(config.batch_size, len(pairs))
     sampler = PreferenceSampler(log, pairs, batch_size=batch_size, seed=seed)
@@ -201,7 +209,27 @@ def fit_bradley_terry(
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     curves: dict[str, list[float]] = {"loss": [], "accuracy": []}
     total = config.epochs * -(-len(pairs) // batch_size)
-    for step in range(1, total + 1):
+    identity = {
+        "config": asdict(config),
+        "seed": seed,
+        "data_hash": log.content_hash,
+        "pairs_hash": content_hash(pairs.first_rows, pairs.lengths, pairs.label),
+    }
+
+    def state() -> dict[str, Any]:
+        parts = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+        return {**identity, **parts, "sampler": sampler.get_state(), "curves": curves}
+
+    def restore(kept: dict[str, Any]) -> None:
+        check_same(kept, **identity)
+        network.load_state_dict(as_tensors(kept["network"]))
+        optimizer.load_state_dict(as_tensors(kept["optimizer"]))
+        sampler.set_state(kept["sampler"])
+        curves.update(kept["curves"])
+
+    keeper = Checkpoints(checkpoints, f"fit of {KIND}")
+    keeper.restore(restore)
+    for step in range(len(curves["loss"]) + 1, total + 1):
         batch = sampler.next_batch()
         rewards_a, rewards_b = network.segment_rewards(batch)
         loss = bradley_terry_loss(rewards_a, rewards_b, batch.label).mean()
@@ -213,6 +241,8 @@ def fit_bradley_terry(
         curves["accuracy"].append(share_right(gap.numpy(), batch.label.numpy()))
         if on_step is not None:
             on_step(step, total, {name: values[-1] for name, values in curves.items()})
+        keeper.offer(step, state)
+    keeper.keep(total, state)
     network.fit_rewards(log)
     record = BradleyTerryRecord(
         config=config,

@@ -14,10 +14,11 @@ from rec_rl.checkpoint import load_state, save_state
 from rec_rl.data.transitions import UserTransitions
 from rec_rl.errors import CheckpointError, ConfigError
 from rec_rl.rewards.anchored import AnchoredConfig
+from rec_rl.rewards.descent import Descent, DescentSequence, OnStep
 from rec_rl.rewards.iq_learn import IQLearnConfig
 from rec_rl.rewards.qr_iql import QRIQLConfig
 from rec_rl.rewards.reward_head import RewardHead, coverage_error, reward_targets
-from rec_rl.rewards.soft_q import Batch, BodyBuilder, OnStep, SoftQNetwork, evaluate, minimise, mlp_body
+from rec_rl.rewards.soft_q import Batch, BodyBuilder, SoftQNetwork, evaluate, mlp_body
 
 MentalRewardConfig = IQLearnConfig | QRIQLConfig | AnchoredConfig
 
@@ -29,7 +30,7 @@ REWARD_METHODS: dict[str, type[IQLearnConfig] | type[QRIQLConfig] | type[Anchore
 
 EXPOSED = "every skip is an item that the user was shown and declined, not a sampled negative"
 
-_KIND = "mental reward"
+KIND = "mental reward"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +127,11 @@ class MentalRewardModel:
         Raises:
             CheckpointError: If the folder cannot be written, or exists and holds no mental reward.
         """
-        folder = Path(folder)
-        if folder.is_dir() and any(folder.iterdir()):
-            load_state(folder, _KIND)
         networks = {name: dict(module.state_dict()) for name, module in self._networks().items()}
         save_state(
-            folder,
+            Path(folder),
             {"config": asdict(self.config), "record": asdict(self.record), "networks": networks},
-            _KIND,
+            KIND,
         )
 
     @classmethod
@@ -147,7 +145,7 @@ class MentalRewardModel:
         Raises:
             CheckpointError: If the folder is missing, corrupt, holds something else or had another body.
         """
-        state = load_state(Path(folder), _KIND)
+        state = load_state(Path(folder), KIND)
         record = FitRecord(**{**state["record"], "assumptions": tuple(state["record"]["assumptions"])})
         settings = {**state["config"], "hidden_sizes": tuple(state["config"]["hidden_sizes"])}
         config = REWARD_METHODS[record.method](**settings)
@@ -181,6 +179,7 @@ def fit_mental_reward(
     seed: int = 0,
     body: BodyBuilder | None = None,
     on_step: OnStep | None = None,
+    checkpoints: Path | None = None,
 ) -> MentalRewardModel:
     """Fits Q by the method of ``config``, freezes it, and fits the reward head on it.
 
@@ -193,38 +192,48 @@ def fit_mental_reward(
         seed: Of the split, the weights and the batches.
         body: Builds the networks' bodies; an MLP of ``config.hidden_sizes`` on standardised states if None.
         on_step: Called as on_step(step, total, {"q_loss" or "head_loss": value}) after every gradient step.
+        checkpoints: Folder in which the fit is kept every few seconds; one that was ended there goes on to
+            the same model. None keeps none.
+
+    Raises:
+        CheckpointError: If a fit with other settings, another seed or other data lies there.
     """
     training, held_out = transitions.split(config.held_out_share, seed=seed)
     batch = Batch.of(training)
     build = body or mlp_body(training.states, config.hidden_sizes)
-
-    def report(name: str, done: int) -> Callable[[int, float], None] | None:
-        if on_step is None:
-            return None
-        return lambda step, loss: on_step(done + step, config.steps + config.head_steps, {name: loss})
-
+    descents = DescentSequence(
+        checkpoints,
+        f"fit of a {KIND}",
+        num_steps=config.steps + config.head_steps,
+        on_step=on_step,
+        identity={"config": asdict(config), "seed": seed, "data_hash": transitions.content_hash},
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = config.q_network(build)
-        q_loss = minimise(
-            network,
-            lambda index: network.loss(batch.rows(index)),
-            num_rows=len(training),
-            steps=config.steps,
-            config=config,
-            after_step=network.after_step,
-            on_step=report("q_loss", 0),
+        q_loss = descents.run(
+            "q_loss",
+            Descent(
+                network,
+                lambda index: network.loss(batch.rows(index)),
+                num_rows=len(training),
+                num_steps=config.steps,
+                config=config,
+                after_step=network.after_step,
+            ),
         )
         targets = reward_targets(network, batch, config)
         head = RewardHead(build, config.num_quantiles)
         head.fit_scale(targets)
-        head_loss = minimise(
-            head,
-            lambda index: head.loss(batch.rows(index), targets[index]),
-            num_rows=len(training),
-            steps=config.head_steps,
-            config=config,
-            on_step=report("head_loss", config.steps),
+        head_loss = descents.run(
+            "head_loss",
+            Descent(
+                head,
+                lambda index: head.loss(batch.rows(index), targets[index]),
+                num_rows=len(training),
+                num_steps=config.head_steps,
+                config=config,
+            ),
         )
     reward_sd, difference_sd = _spread(head, training)
     log_likelihood, base_log_likelihood, error = _held_out_figures(

@@ -1,4 +1,4 @@
-"""What the three inverse methods share: settings, batches, the network and the training loop."""
+"""What the three inverse methods share: settings, batches and the network."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -15,9 +15,6 @@ from rec_rl.data.transitions import UserTransitions
 from rec_rl.errors import ConfigError
 
 CHUNK = 1 << 16  # rows that pass a network at once, so that memory stays bounded
-
-OnStep = Callable[[int, int, dict[str, float]], None]
-"""Called as on_step(step, total, metrics) after every gradient step."""
 
 
 class BodyBuilder(Protocol):
@@ -149,45 +146,3 @@ def evaluate(function: Callable[[Tensor], Tensor], states: NDArray[np.float32]) 
     if len(x) <= CHUNK:
         return function(x).numpy()
     return torch.cat([function(x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)]).numpy()
-
-
-def minimise(
-    module: nn.Module,
-    loss: Callable[[Tensor], Tensor],
-    *,
-    num_rows: int,
-    steps: int,
-    config: SoftQConfig,
-    after_step: Callable[[], None] | None = None,
-    on_step: Callable[[int, float], None] | None = None,
-) -> float:
-    """Adam on random batches of rows; returns the mean loss of the last tenth of the steps.
-
-    Args:
-        module: Whose parameters move.
-        loss: Row indices [batch_size] to a scalar.
-        num_rows: Rows are drawn uniformly from 0..num_rows-1, by torch's global generator.
-        steps: How many.
-        config: Rate and batch size.
-        after_step: Called after each step.
-        on_step: Called with the step, from 1, and its loss.
-    """
-    optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate, fused=True)
-    flat = 0.6 * steps
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 1 - 0.9 * max(0.0, step - flat) / (steps - flat)
-    )
-    batch_size = min(config.batch_size, num_rows)
-    losses = []
-    for step in range(1, steps + 1):
-        value = loss(torch.randint(num_rows, (batch_size,)))
-        optimizer.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        if after_step is not None:
-            after_step()
-        losses.append(value.item())
-        if on_step is not None:
-            on_step(step, losses[-1])
-    return float(np.mean(losses[-max(1, steps // 10) :]))

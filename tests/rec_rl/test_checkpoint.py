@@ -38,6 +38,18 @@ def test_saving_again_replaces_the_whole_folder(tmp_path: Path):
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
 
 
+def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path: Path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("years of work")
+    with pytest.raises(CheckpointError, match="thesis: it holds something else, not sac"):
+        save_state(tmp_path / "thesis", {"x": 1}, "sac")
+    assert (tmp_path / "thesis" / "thesis.txt").read_text() == "years of work"
+    save_state(tmp_path / "c", {"x": 1}, "ppo")
+    with pytest.raises(CheckpointError, match="c: it holds ppo, not sac"):
+        save_state(tmp_path / "c", {"x": 2}, "sac")
+    assert load_state(tmp_path / "c", "ppo") == {"x": 1}
+
+
 def test_another_algorithms_checkpoint_is_refused(tmp_path: Path):
     save_state(tmp_path / "c", STATE, "ppo")
     with pytest.raises(CheckpointError, match="must be of 'sac', got 'ppo'"):

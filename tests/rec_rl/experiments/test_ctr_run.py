@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from rec_rl import checkpoint
 from rec_rl.commands.ctr import app
 from rec_rl.data.interactions import Interactions, RawRows, build_interactions
 from rec_rl.data.splits import exposure_split, sampled_negative_split, split_log
 from rec_rl.errors import CheckpointError, ConfigError, UnsupportedEstimateError
-from rec_rl.experiments import ctr_run
 from rec_rl.experiments.ctr_notes import split_notes
 from rec_rl.experiments.ctr_rewards import SAMPLED_NOTE, train_decisions
 from rec_rl.experiments.ctr_run import CTRRunSpec, run_ctr
@@ -156,7 +156,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_result(
         taken[0] += 1
         return step(self)
 
-    monkeypatch.setattr(ctr_run, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     monkeypatch.setattr(CTRTraining, "step", mortal)
     whole = run_ctr(spec, tmp_path / "whole", resume=False, command="")
     num_steps, taken[0] = taken[0], 0

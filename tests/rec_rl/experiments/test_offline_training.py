@@ -10,17 +10,27 @@ from typer.testing import CliRunner
 
 from envs.session_rollouts import record_log
 from envs.session_world import SessionWorld
+from rec_rl import checkpoint
 from rec_rl.algorithms.array_learner import LearnerLostError
 from rec_rl.algorithms.offline import OfflineAlgorithm
 from rec_rl.cli import app
 from rec_rl.data.levels import TASKS
 from rec_rl.data.session_files import save_log
 from rec_rl.errors import CheckpointError, ConfigError, DatasetError
+from rec_rl.experiments import session_data
 from rec_rl.experiments.offline_presets import STEPS, WORLD_SETTINGS, data_for
 from rec_rl.experiments.offline_run import learned_from, run_offline_evaluation, run_offline_training
 from rec_rl.experiments.offline_training import OfflineSpec, judge, level_shares, train_offline
 from rec_rl.experiments.records import to_plain
-from rec_rl.experiments.session_data import REPLAY, SessionData, logs_of, offline_data, preference_pairs
+from rec_rl.experiments.session_data import (
+    REPLAY,
+    SessionData,
+    logs_of,
+    offline_data,
+    preference_pairs,
+    with_kept_reward,
+)
+from rec_rl.experiments.single_run import read_config
 from rec_rl.rewards.bradley_terry import (
     BradleyTerryConfig,
     BradleyTerryNetwork,
@@ -78,6 +88,43 @@ def test_a_kept_reward_is_found_again(tmp_path: Path):
     assert again is not first
     states, actions = log.states[:9], log.actions[:9]
     np.testing.assert_array_equal(first.reward(states, actions), again.reward(states, actions))
+
+
+def test_a_runs_reward_is_fitted_in_sight_and_goes_on_where_it_was_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    folder, steps = tmp_path / "reward", []
+
+    def end(step: int, *_: object) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+        steps.append(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        with_kept_reward(TINY, folder, end)
+    kept = with_kept_reward(TINY, folder, lambda step, *_: steps.append(step))
+    assert steps == [1, 2, 3]  # 24 pairs in batches of 8
+    assert [path.name for path in tmp_path.iterdir()] == ["reward"]
+    assert with_kept_reward(TINY, folder, pytest.fail) == kept
+    rows = logs_of(TINY).train.states[:9], logs_of(TINY).train.actions[:9]
+    np.testing.assert_array_equal(offline_data(kept).reward(*rows), offline_data(TINY).reward(*rows))
+    for other in (kept, replace(TINY, reward="session")):
+        assert with_kept_reward(other, tmp_path / "none", pytest.fail) is other
+
+
+def test_a_run_tells_of_its_reward_and_is_refused_before_it_has_any_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    run_offline_training(SPEC, tmp_path / "run", resume=False, command="")
+    assert "reward: 3/3" in capsys.readouterr().err
+    assert read_config(tmp_path / "run")["data"]["reward_folder"] is None  # so that it can be moved
+    monkeypatch.setattr(session_data, "_recorded", pytest.fail)
+    with pytest.raises(ConfigError, match="batch_size must be >= 1, got 0"):
+        run_offline_training(
+            replace(SPEC, settings={"batch_size": 0}), tmp_path / "none", resume=False, command=""
+        )
+    assert not (tmp_path / "none").exists()
 
 
 def test_level_shares_leave_out_what_is_not_counted():

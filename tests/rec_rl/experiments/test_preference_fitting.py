@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scripted_preferences(log, level, num_pairs=200, seed=0).save(folder / "pairs.jsonl")
     for teacher in ("mean", "session"):
         spec = PreferenceSpec(log=str(folder / "log.parquet"), num_pairs=700, teacher=teacher)
-        fit_preference_reward(spec, folder / teacher, config=SMALL, command="")
+        fit_preference_reward(spec, folder / teacher, config=SMALL, resume=False, command="")
     return folder
 
 
@@ -53,7 +53,7 @@ def test_session_labels_are_caught_and_the_command_exits_1(folder: Path):
 
 def test_labelled_pairs_replace_the_teacher_and_those_of_held_out_users_are_left_out(folder: Path):
     spec = PreferenceSpec(log=str(folder / "log.parquet"), pairs=str(folder / "pairs.jsonl"))
-    notes = fit_preference_reward(spec, folder / "people", config=SMALL, command="")["notes"]
+    notes = fit_preference_reward(spec, folder / "people", config=SMALL, resume=False, command="")["notes"]
     used = int(notes[0].split()[2])
     assert 0 < used < 200
     assert f"{200 - used} pairs are not in their log" in notes[0]
@@ -73,7 +73,11 @@ def test_mistakes_are_refused(folder: Path):
         PreferenceSpec(log=log, num_pairs=0)
     with pytest.raises(DatasetError, match="> 600 requests"):
         fit_preference_reward(
-            PreferenceSpec(log=log, segment_length=300), folder / "never", config=SMALL, command=""
+            PreferenceSpec(log=log, segment_length=300),
+            folder / "never",
+            config=SMALL,
+            resume=False,
+            command="",
         )
     misplaced = ["reward", "fit", "qr_iql", "--data", log, "--out", "x", "--teacher", "mean"]
     error = CliRunner().invoke(app, misplaced).exception
@@ -92,7 +96,7 @@ def test_people_are_learned_from_beside_the_teacher_and_random_ones_left_out(fol
         desk.page("dice")
         desk.answer("dice", place, "left" if dice.random() < 0.5 else "right", 2.0)
     spec = PreferenceSpec(log=str(log_path), num_pairs=300, labels=str(tmp_path / "labels.db"))
-    record = fit_preference_reward(spec, tmp_path / "reward", config=SMALL, command="")
+    record = fit_preference_reward(spec, tmp_path / "reward", config=SMALL, resume=False, command="")
     notes = "\n".join(record["notes"])
     assert "90 pairs were labelled by people" in notes
     assert "what dice answered was left out" in notes
@@ -104,7 +108,7 @@ def test_people_are_learned_from_beside_the_teacher_and_random_ones_left_out(fol
     save_log(record_log(SessionWorld(10, 1), 230).log, tmp_path / "other.parquet")
     other = PreferenceSpec(log=str(tmp_path / "other.parquet"), labels=spec.labels)
     with pytest.raises(DatasetError, match="holds labels of the log"):
-        fit_preference_reward(other, tmp_path / "none", config=SMALL, command="")
+        fit_preference_reward(other, tmp_path / "none", config=SMALL, resume=False, command="")
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from envs.click_world import ClickWorld, ClickWorldLog
+from rec_rl import checkpoint
 from rec_rl.data.transitions import UserTransitions
 from rec_rl.errors import CheckpointError, ConfigError
 from rec_rl.rewards import (
@@ -129,6 +130,46 @@ def test_the_same_seed_gives_the_same_model(training_log: ClickWorldLog, method:
     np.testing.assert_array_equal(first.reward(rows.states), second.reward(rows.states))
     assert first.record == second.record
     assert (first.reward(rows.states) != other.reward(rows.states)).any()
+
+
+@pytest.mark.parametrize("ended_at", [1, 13, 20, 21, 29, 30])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fit_that_was_ended_goes_on_to_the_same_model(
+    training_log: ClickWorldLog,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    ended_at: int,
+):
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    rows = training_log.transitions.rows(np.arange(2000))
+    whole = fit_mental_reward(rows, tiny(method), seed=3)
+    steps: list[int] = []
+
+    def end(step: int, *_: object) -> None:
+        if step == ended_at:
+            raise KeyboardInterrupt
+        steps.append(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_mental_reward(rows, tiny(method), seed=3, on_step=end, checkpoints=tmp_path)
+    resumed = fit_mental_reward(
+        rows,
+        tiny(method),
+        seed=3,
+        on_step=lambda step, *_: steps.append(step),
+        checkpoints=tmp_path,
+    )
+    assert steps == list(range(1, 31))  # none is taken again
+    assert resumed.record == whole.record
+    for name in ("reward", "quantiles", "q"):
+        np.testing.assert_array_equal(getattr(resumed, name)(rows.states), getattr(whole, name)(rows.states))
+    fit_mental_reward(rows, tiny(method), seed=3, on_step=pytest.fail, checkpoints=tmp_path)  # all are taken
+    for other, seed, config in ((rows, 4, tiny(method)), (rows, 3, tiny(method, learning_rate=0.1))):
+        with pytest.raises(CheckpointError, match=r"no checkpoint in .* is whole: .*must be"):
+            fit_mental_reward(other, config, seed=seed, checkpoints=tmp_path)
+    with pytest.raises(CheckpointError, match="data hash must be"):
+        fit_mental_reward(rows.rows(np.arange(1900)), tiny(method), seed=3, checkpoints=tmp_path)
 
 
 def test_progress_counts_every_step_once(training_log: ClickWorldLog):

@@ -6,6 +6,7 @@ import torch
 
 from envs.session_rollouts import record_log
 from envs.session_world import SessionWorld
+from rec_rl import checkpoint
 from rec_rl.data.levels import session_levels
 from rec_rl.data.preferences import LocatedPairs, Teacher, locate_pairs, scripted_preferences
 from rec_rl.data.sessions import SessionLog
@@ -102,6 +103,39 @@ def test_reward_model_is_a_function_of_its_seed_and_leaves_torchs_generator(
     (tmp_path / "reward" / "state.json").write_text("{}")
     with pytest.raises(CheckpointError):
         BradleyTerryReward.load(tmp_path / "reward")
+
+
+@pytest.mark.parametrize("ended_at", [1, 2, 4])
+def test_a_fit_that_was_ended_goes_on_to_the_same_reward(
+    split_log: tuple[SessionLog, SessionLog], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended_at: int
+):
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    log = split_log[1]
+    pairs = labelled(log, "request", 100, 0)
+    whole = fit_bradley_terry(log, pairs, CONFIG, seed=3)
+    steps: list[int] = []
+
+    def end(step: int, *_: object) -> None:
+        if step == ended_at:
+            raise KeyboardInterrupt
+        steps.append(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_bradley_terry(log, pairs, CONFIG, seed=3, on_step=end, checkpoints=tmp_path)
+    resumed = fit_bradley_terry(
+        log, pairs, CONFIG, seed=3, on_step=lambda step, *_: steps.append(step), checkpoints=tmp_path
+    )
+    assert steps == [1, 2, 3, 4]  # none is taken again
+    assert resumed.record == whole.record
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(resumed.network.state_dict()[name], tensor), name
+    others = labelled(log, "request", 100, 1)
+    for fit in (
+        lambda: fit_bradley_terry(log, pairs, CONFIG, seed=4, checkpoints=tmp_path),
+        lambda: fit_bradley_terry(log, others, CONFIG, seed=3, checkpoints=tmp_path),
+    ):
+        with pytest.raises(CheckpointError, match=r"(seed|pairs hash) must be"):
+            fit()
 
 
 def test_rewards_are_standardised_once_and_stay_so(split_log: tuple[SessionLog, SessionLog]):
