@@ -32,6 +32,9 @@ from rec_rl.progress import say
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 """A full disk or quota, and folders that are read-only or another user's."""
 
+INTERRUPTED = 130
+"""What Typer makes of Ctrl-C."""
+
 app = typer.Typer(
     help="Trains recommenders that users are glad of, and says how far the numbers can be believed.",
     no_args_is_help=True,
@@ -68,9 +71,10 @@ def main() -> None:
             raise
         say(f"cannot write {error.filename or 'the run'}: {error.strerror}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        say("interrupted")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            say("interrupted; where the command has a --resume, that goes on from here")
+        raise
 
 
 if __name__ == "__main__":

@@ -52,11 +52,12 @@ def fit_reward(spec: MentalFitSpec, out: Path, *, resume: bool, command: str) ->
         DatasetError: If the file of transitions cannot be read.
     """
     started = time.monotonic()
+    config = REWARD_METHODS[spec.method](**spec.settings)
     with unfinished_fit(out, KIND, spec, resume=resume) as folder, progress() as shown:
         transitions = _transitions(spec, folder / TRANSITIONS, shown)
         model = fit_mental_reward(
             transitions,
-            REWARD_METHODS[spec.method](**spec.settings),
+            config,
             seed=spec.seed,
             on_step=lambda step, total, _: shown.update(f"fit {spec.method}", step, total),
             checkpoints=folder,
@@ -70,7 +71,7 @@ def fit_reward(spec: MentalFitSpec, out: Path, *, resume: bool, command: str) ->
             config={
                 "method": spec.method,
                 "data": spec.data,
-                "settings": asdict(model.config),
+                "settings": asdict(config),
                 "fit": asdict(model.record),
             },
             seconds=time.monotonic() - started,

@@ -4,6 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+
+from rec_rl import cli
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,6 +71,24 @@ def test_a_users_mistake_is_one_line_and_exit_1(tmp_path: Path, arguments: list[
 
 def test_a_wrong_command_line_exits_2(tmp_path: Path):
     assert rec_rl("train", "sac", "--steps", "many", cwd=tmp_path).returncode == 2
+
+
+def test_ctrl_c_is_one_line_that_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    app = typer.Typer()
+
+    @app.command()
+    def command() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(sys, "argv", ["rec-rl"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    said = "rec-rl: interrupted; where the command has a --resume, that goes on from here\n"
+    assert capsys.readouterr() == ("", said)
 
 
 @pytest.mark.slow
