@@ -6,7 +6,7 @@ click model is known by its 2430 scores.
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -199,13 +199,8 @@ def run_seeds(
     if len(seeds) == 0:
         raise ValueError("seeds must hold at least one seed")
     specs = {f"seed {seed}": {"seed": seed, "size": asdict(size), **(settings or {})} for seed in seeds}
-    results = run_trials(trial, specs, store=folder / "trials", on_event=partial(_show, progress))
+    results = run_trials(trial, specs, store=folder / "trials", progress=progress)
     return list(results.values())
-
-
-def _show(progress: Progress, name: str, event: Event) -> None:
-    if "step" in event:
-        progress.update(name, event["step"], event["total"])
 
 
 def seed_estimates(per_seed: Sequence[Metrics]) -> dict[str, dict[str, Estimate]]:

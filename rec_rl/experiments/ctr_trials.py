@@ -234,19 +234,13 @@ def _save_arrays(spec: Mapping[str, Any], arrays: Mapping[str, NDArray[np.float3
 def _run(
     trial: Trial, specs: Mapping[tuple[str, int, str], Any], folder: Path, progress: Progress, what: str
 ) -> dict[tuple[str, int, str], Any]:
-    """`run_trials` with keys of three parts, and progress over all trials and within each."""
+    """`run_trials` with keys of three parts."""
     names = {f"{model}/{arm} seed {seed}": (model, seed, arm) for model, seed, arm in specs}
-    done: set[str] = set()
-
-    def show(name: str, event: Event) -> None:
-        if "result" in event:
-            done.add(name)
-            progress.update(what, len(done), len(names), name)
-        elif event["step"]:
-            progress.update(name, event["step"], event["total"])
-
-    progress.update(what, 0, len(names))
     results = run_trials(
-        trial, {name: specs[key] for name, key in names.items()}, store=folder / "trials", on_event=show
+        trial,
+        {name: specs[key] for name, key in names.items()},
+        store=folder / "trials",
+        progress=progress,
+        together=what,
     )
     return {key: results[name] for name, key in names.items()}

@@ -17,7 +17,7 @@ from rec_rl.experiments.experts import EVERY_SESSION
 from rec_rl.experiments.mental_rewards import experts_trial, reward_trial
 from rec_rl.experiments.presets import PLAIN
 from rec_rl.experiments.records import RunRecord
-from rec_rl.experiments.runner import Event, run_trials
+from rec_rl.experiments.runner import run_trials
 from rec_rl.experiments.training import Shaping, TrainingSpec, train_trial
 from rec_rl.progress import Progress
 from rec_rl.report.figures import histogram, save
@@ -55,7 +55,7 @@ def run_demo(
     """
     started = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
-    run = partial(run_trials, store=folder / "trials", on_event=partial(_show, progress))
+    run = partial(run_trials, store=folder / "trials", progress=progress)
     asks = VirtualTaobaoNetworks.load(weights).satisfaction is not None
     experts = _record_experts(run, folder, weights, seed, FEEDBACK_SHARE if asks else 0.0)
     fits = _learn_rewards(run, folder, experts, seed, (CLICKS, FEEDBACK) if asks else (CLICKS,))
@@ -193,10 +193,3 @@ def _reward_histogram(folder: Path, fits: dict[str, dict[str, Any]], experts: st
     path = folder / "figures" / "mental-reward.png"
     save(histogram({m: r[:, 1] - r[:, 0] for m, r in rewards.items()}, "r(click) - r(skip)"), path)
     return path
-
-
-def _show(progress: Progress, name: str, event: Event) -> None:
-    if "step" in event:
-        progress.update(
-            name, event["step"], event["total"], f"eCTR {event['ectr']:.3f}" if "ectr" in event else ""
-        )

@@ -88,11 +88,7 @@ def run_label_study(
     seeds = [FIRST_WORLD + i for i in range(num_seeds)]
     specs = {f"labels, world {seed}": {"seed": seed, "size": asdict(size)} for seed in seeds}
 
-    def show(name: str, event: Event) -> None:
-        if "step" in event:
-            progress.update(name, event["step"], event["total"])
-
-    results = list(run_trials(label_trial, specs, store=folder / "trials", on_event=show).values())
+    results = list(run_trials(label_trial, specs, store=folder / "trials", progress=progress).values())
     curves = {arm: [run["arms"][arm]["correlation"] for run in results] for arm in (*ARMS, *CONTROLS)}
     targets = [TARGET * float(np.mean(curve[-3:])) for curve in curves[RANDOM]]
     needed = {arm: [labels_needed(c, t) for c, t in zip(curves[arm], targets, strict=True)] for arm in curves}

@@ -75,16 +75,12 @@ def run_table(
     size = QUICK if quick else TableSize()
     seeds = [FIRST_WORLD + i for i in range(num_worlds)]
 
-    def show(name: str, event: Event) -> None:
-        if "step" in event:
-            progress.update(name, event["step"], event["total"])
-
     store = folder / "trials"
     truths = {f"world {seed}": {"size": asdict(size), "seed": seed} for seed in seeds}
-    worlds = run_trials(truth_trial, truths, store=store, on_event=show)
+    worlds = run_trials(truth_trial, truths, store=store, progress=progress)
     draws = {"num_draws": size.num_draws, "num_requests": size.num_requests, "seed": COVERAGE_SEED}
     coverages = {f"coverage of {policy}": draws | {"policy": policy} for policy in COVERED}
-    covered = run_trials(coverage_trial, coverages, store=store, on_event=show)
+    covered = run_trials(coverage_trial, coverages, store=store, progress=progress)
     studies = list(worlds.values())
     arms = _spearman_arms(studies)
     coverage = [row for result in covered.values() for row in result["rows"]]

@@ -78,11 +78,7 @@ def run_study(
         for teacher in TEACHERS
     }
 
-    def show(name: str, event: Event) -> None:
-        if "step" in event:
-            progress.update(name, event["step"], event["total"])
-
-    results = run_trials(study_trial, specs, store=folder / "trials", on_event=show)
+    results = run_trials(study_trial, specs, store=folder / "trials", progress=progress)
     by_teacher = {t: [results[f"{t} labels, world {seed}"] for seed in seeds] for t in TEACHERS}
     arms = {
         f"{teacher}, {form}": _metrics([run["arms"][form] for run in runs])

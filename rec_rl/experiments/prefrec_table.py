@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from rec_rl.experiments.offline_training import (
     reward_trial,
 )
 from rec_rl.experiments.records import RunRecord
-from rec_rl.experiments.runner import Event, run_trials
+from rec_rl.experiments.runner import run_trials
 from rec_rl.experiments.session_data import SMALL_REWARD, SessionData
 from rec_rl.progress import Progress
 
@@ -120,13 +121,14 @@ def run_table(
     wanted = [task for task in TASKS if task in [check_name("task", task, TASKS) for task in tasks]]
     seeds = [FIRST_SEED + i for i in range(num_seeds)]
     data = {(task, seed): _data(task, seed, size, folder) for seed in seeds for task in wanted}
-    rewards = _run(
-        reward_trial, {f"reward {t}#{s}": asdict(d) for (t, s), d in data.items()}, folder, progress
+    run = partial(run_trials, store=folder / "trials", progress=progress)
+    rewards = run(
+        reward_trial, {f"reward {t}#{s}": asdict(d) for (t, s), d in data.items()}, together="rewards"
     )
     specs = {f"{arm}/{task}#{seed}": spec for (arm, task, seed), spec in _specs(data, size).items()}
     if ablations and "mixture" in wanted:
         specs |= {f"{n}/mixture#{s}": x for (n, s), x in _ablation_specs(data, size).items()}
-    runs = _run(offline_trial, {name: asdict(spec) for name, spec in specs.items()}, folder, progress)
+    runs = run(offline_trial, {name: asdict(spec) for name, spec in specs.items()}, together="runs")
     rows = _by_arm(runs)
     arms = {arm: _metrics(by_task) for arm, by_task in rows.items()}
     record = RunRecord(
@@ -212,18 +214,6 @@ def _spec(
     return OfflineSpec(
         algorithm=algorithm, settings=settings | dict(changed or {}), data=data, steps=steps, seed=data.seed
     )
-
-
-def _run(trial: Any, specs: dict[str, Any], folder: Path, progress: Progress) -> dict[str, Any]:
-    done: set[str] = set()
-
-    def show(name: str, event: Event) -> None:
-        if "result" in event:
-            done.add(name)
-            progress.update(trial.__name__, len(done), len(specs), name)
-
-    progress.update(trial.__name__, 0, len(specs))
-    return run_trials(trial, specs, store=folder / "trials", on_event=show)
 
 
 def _by_arm(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[Task, list[Mapping[str, Any]]]]:

@@ -80,16 +80,12 @@ def run_study(*, num_worlds: int, quick: bool, folder: Path, progress: Progress,
     started = time.monotonic()
     size = QUICK if quick else StudySize()
 
-    def show(name: str, event: Event) -> None:
-        if "step" in event:
-            progress.update(name, event["step"], event["total"])
-
     searches = {
         f"{dimension}-d {metric}": {"dimension": dimension, "metric": metric, "size": asdict(size)}
         for dimension in DIMENSIONS
         for metric in METRICS
     }
-    found = run_trials(search_trial, searches, store=folder / "trials", on_event=show, max_concurrent=1)
+    found = run_trials(search_trial, searches, store=folder / "trials", progress=progress, max_concurrent=1)
     worlds = {
         f"world {seed}": asdict(
             ServedItems(
@@ -101,7 +97,7 @@ def run_study(*, num_worlds: int, quick: bool, folder: Path, progress: Progress,
         )
         for seed in range(num_worlds)
     }
-    values = list(run_trials(value_trial, worlds, store=folder / "trials", on_event=show).values())
+    values = list(run_trials(value_trial, worlds, store=folder / "trials", progress=progress).values())
     arms = {
         f"{name} {index}": {metric: Estimate(**estimate) for metric, estimate in metrics.items()}
         for name, by_index in found.items()

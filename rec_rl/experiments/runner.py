@@ -13,6 +13,7 @@ import ray
 
 from rec_rl.errors import RecRLError
 from rec_rl.experiments.records import to_plain, write_text
+from rec_rl.progress import Progress
 
 Event = dict[str, Any]
 """What a trial tells while it runs: {"step", "total"}, and at last {"result": plain values}."""
@@ -61,7 +62,8 @@ def run_trials(
     specs: Mapping[str, Mapping[str, Any]],
     *,
     store: Path,
-    on_event: Callable[[str, Event], None],
+    progress: Progress,
+    together: str | None = None,
     max_concurrent: int | None = None,
 ) -> dict[str, Any]:
     """Runs one trial per specification, as many at a time as the cluster has cores.
@@ -73,7 +75,9 @@ def run_trials(
         trial: A generator function; takes a specification, yields events, and yields its result last.
         specs: Specifications by name.
         store: Folder of finished results.
-        on_event: Called with the trial's name and what it tells.
+        progress: Where every trial shows its steps.
+        together: Shows the trials as one task of this name instead, counted as they end: for more of them
+            than lines on a screen.
         max_concurrent: Bound on trials at a time; None is the number of cores.
 
     Returns:
@@ -88,9 +92,10 @@ def run_trials(
         path = store / f"{trial_key(spec)}.json"
         if path.is_file():
             results[name] = json.loads(path.read_text())
-            on_event(name, {"result": results[name]})
         else:
             waiting.append(name)
+    if together is not None:
+        progress.update(together, len(results), len(specs))
     if waiting:
         start_ray()
         limit = max_concurrent or max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -107,11 +112,25 @@ def run_trials(
             if event is None:
                 del running[stream]
                 continue
-            on_event(name, event)
             if "result" in event:
                 results[name] = to_plain(event["result"])
                 write_text(store / f"{trial_key(specs[name])}.json", json.dumps(results[name]))
+            if together is not None:
+                progress.update(together, len(results), len(specs), _note(event, name))
+            elif "step" in event:
+                progress.update(name, event["step"], event["total"], _note(event))
     return {name: results[name] for name in specs}
+
+
+def _note(event: Event, name: str | None = None) -> str:
+    """How far the trial ``name`` is, among others, and its click-through rate, where it tells one."""
+    parts = [] if name is None else [name]
+    if name is not None and "result" not in event:
+        parts[0] += f" {event['step']:,}/{event['total']:,}"
+    figures = event.get("result", event)
+    if "ectr" in figures:
+        parts.append(f"eCTR {figures['ectr']:.3f}")
+    return "  ".join(parts)
 
 
 def _next_event(stream: Any, name: str) -> Event | None:

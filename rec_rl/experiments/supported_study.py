@@ -66,12 +66,8 @@ def run_study(*, num_worlds: int, quick: bool, folder: Path, progress: Progress,
     size = QUICK if quick else StudySize()
     seeds = [FIRST_WORLD + i for i in range(num_worlds)]
 
-    def show(name: str, event: Event) -> None:
-        if "step" in event:
-            progress.update(name, event["step"], event["total"])
-
     specs = {f"world {seed}": {"seed": seed, "size": asdict(size)} for seed in seeds}
-    worlds = list(run_trials(world_trial, specs, store=folder / "trials", on_event=show).values())
+    worlds = list(run_trials(world_trial, specs, store=folder / "trials", progress=progress).values())
     arms = {arm: _metrics([world["arms"][arm] for world in worlds]) for arm in ARMS}
     controls = {arm: _metrics([world["arms"][arm] for world in worlds]) for arm in (*CONTROLS, LOGGER)}
     reached = arms[OURS]["mixture"].value

@@ -124,15 +124,13 @@ def _judge(
         for name, settings in chosen.items()
         for seed in range(num_seeds)
     }
-    done: set[str] = set()
-
-    def count(name: str, event: Event) -> None:
-        if "result" in event:
-            done.add(name)
-            shown.update("fresh seeds", len(done), len(specs))
-
     found = run_trials(
-        judge_trial, specs, store=store, on_event=count, max_concurrent=config.max_concurrent or None
+        judge_trial,
+        specs,
+        store=store,
+        progress=shown,
+        together="fresh seeds",
+        max_concurrent=config.max_concurrent or None,
     )
 
     def estimate(name: str) -> Estimate:
@@ -150,8 +148,9 @@ def _point(value: float) -> Estimate:
 def judge_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
     """`run_trial` to its end, for `rec_rl.experiments.runner.run_trials`."""
     with TemporaryDirectory() as folder:
-        for report in run_trial(SweepTarget(**spec["target"]), spec["settings"], Path(folder)):
-            yield {"step": report["step"], "total": report["step"]}
+        target = SweepTarget(**spec["target"])
+        for report in run_trial(target, spec["settings"], Path(folder)):
+            yield {"step": report["step"], "total": target.max_steps}
     yield {"result": {"value": report[spec["metric"]]}}
 
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +140,9 @@ def learn_rewards(
         "min_ctr": MIN_CTR,
         "path": str(folder / "experts.parquet"),
     }
-    experts = run_trials(
-        experts_trial, {"experts": spec}, store=folder / "trials", on_event=partial(_show, progress)
-    )["experts"]
+    experts = run_trials(experts_trial, {"experts": spec}, store=folder / "trials", progress=progress)[
+        "experts"
+    ]
     fits = {
         method: {
             "method": method,
@@ -155,19 +154,11 @@ def learn_rewards(
         }
         for method in REWARD_METHODS
     }
-    return experts, run_trials(reward_trial, fits, store=folder / "trials", on_event=partial(_show, progress))
+    return experts, run_trials(reward_trial, fits, store=folder / "trials", progress=progress)
 
 
 def _run_arms(specs: dict[str, Any], folder: Path, progress: Progress) -> dict[str, Any]:
-    done: set[str] = set()
-
-    def show(name: str, event: Event) -> None:
-        if "result" in event:
-            done.add(name)
-            progress.update("runs", len(done), len(specs), f"{name} eCTR {event['result']['ectr']:.3f}")
-
-    progress.update("runs", 0, len(specs))
-    return run_trials(timed_train_trial, specs, store=folder / "trials", on_event=show)
+    return run_trials(timed_train_trial, specs, store=folder / "trials", progress=progress, together="runs")
 
 
 def timed_train_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
@@ -179,11 +170,6 @@ def timed_train_trial(spec: Mapping[str, Any]) -> Iterator[Event]:
         yield event
 
 
-def _show(progress: Progress, name: str, event: Event) -> None:
-    if "step" in event:
-        progress.update(name, event["step"], event["total"])
-
-
 def _control_arms(
     weights: str, steps: int, seeds: list[int], folder: Path, progress: Progress
 ) -> dict[str, list[dict[str, Any]]]:
@@ -192,7 +178,7 @@ def _control_arms(
         for kind in CONTROLS
         for seed in seeds
     }
-    results = run_trials(control_trial, specs, store=folder / "trials", on_event=partial(_show, progress))
+    results = run_trials(control_trial, specs, store=folder / "trials", progress=progress)
     return {kind: [results[f"{kind}#{seed}"] for seed in seeds] for kind in CONTROLS}
 
 

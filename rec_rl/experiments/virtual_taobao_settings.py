@@ -9,7 +9,7 @@ from envs.virtual_taobao_networks import VirtualTaobaoNetworks
 from rec_rl.evaluation.intervals import mean_interval
 from rec_rl.experiments.presets import OPTIONS, PLAIN
 from rec_rl.experiments.records import RunRecord
-from rec_rl.experiments.runner import Event, run_trials
+from rec_rl.experiments.runner import run_trials
 from rec_rl.experiments.training import TrainingSpec, train_trial
 from rec_rl.experiments.virtual_taobao import FIRST_SEED
 from rec_rl.progress import Progress
@@ -40,15 +40,7 @@ def run_search(
                     algorithm=algorithm, settings=preset | change, weights=weights, steps=steps, seed=seed
                 )
                 specs[f"{_label(name, change)}#{seed}"] = asdict(spec)
-    done: set[str] = set()
-
-    def show(name: str, event: Event) -> None:
-        if "result" in event:
-            done.add(name)
-            progress.update("search", len(done), len(specs), f"{name} eCTR {event['result']['ectr']:.3f}")
-
-    progress.update("search", 0, len(specs))
-    runs = run_trials(train_trial, specs, store=folder / "trials", on_event=show)
+    runs = run_trials(train_trial, specs, store=folder / "trials", progress=progress, together="search")
     arms = {
         _label(name, change): {
             "ectr": mean_interval(

@@ -11,12 +11,11 @@ from rec_rl.experiments import click_study
 from rec_rl.experiments.ab_study import A_A, ARMS
 
 
-def run_here(trial: Any, specs: Mapping[str, Any], *, store: Path, on_event: Any) -> dict[str, Any]:
+def run_here(trial: Any, specs: Mapping[str, Any], **_: Any) -> dict[str, Any]:
     """The runner without Ray: every trial in this process, in turn."""
     results = {}
     for name, spec in specs.items():
-        for event in trial(spec):
-            on_event(name, event)
+        *_, event = trial(spec)
         results[name] = json.loads(json.dumps(event["result"]))
     return results
 

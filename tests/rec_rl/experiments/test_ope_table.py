@@ -15,12 +15,11 @@ from rec_rl.report.ope_figures import truth_figure
 Trial = Callable[[Mapping[str, Any]], Iterator[dict[str, Any]]]
 
 
-def run_here(trial: Trial, specs: Mapping[str, Any], *, store: Path, on_event: Any) -> dict[str, Any]:
+def run_here(trial: Trial, specs: Mapping[str, Any], **_: Any) -> dict[str, Any]:
     """The runner without Ray."""
     results = {}
     for name, spec in specs.items():
-        for event in trial(spec):
-            on_event(name, event)
+        *_, event = trial(spec)
         results[name] = event["result"]
     return results
 
