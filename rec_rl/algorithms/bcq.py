@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rec_rl.algorithms.networks import MLP
 from rec_rl.algorithms.offline import OfflineAlgorithm
@@ -15,6 +15,8 @@ from rec_rl.losses.value import soft_clipped_value, td_target
 
 LATENT_CLIP = 0.5  # of latents drawn for a decision, as in the authors' code
 LOG_STD_BOUNDS = (-4.0, 15.0)
+STATES_IN_CACHE = 256
+"""Whose candidates go through all networks before the next do, on a CPU."""
 
 
 class BCQConfig(CriticConfig):
@@ -73,28 +75,22 @@ class BCQModule(ActorCriticModule):
         """An action that the log might hold, shape [..., A]."""
         return torch.tanh(self.decoder(torch.cat([obs, latent], dim=-1)))
 
-    def perturbed(self, actor: nn.Module, obs: Tensor, action: Tensor) -> Tensor:
-        """The action, moved by at most ``perturbation``."""
-        change = torch.tanh(actor(torch.cat([obs, action], dim=-1)))
-        moved: Tensor = (action + self.model_config["perturbation"] * change).clamp(-1, 1)
+    def perturbed(self, action: Tensor, outputs: Tensor) -> Tensor:
+        """The action, moved by at most ``perturbation`` as the actor's outputs say, both of one shape."""
+        moved: Tensor = (action + self.model_config["perturbation"] * torch.tanh(outputs)).clamp(-1, 1)
         return moved
 
-    def candidates(self, actor: nn.Module, obs: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """States and actions [B, N, ...] for latents [B, N, Z]."""
-        repeated = obs[:, None].expand(-1, latents.shape[1], -1)
-        return repeated, self.perturbed(actor, repeated, self.decode(repeated, latents))
+    def candidates(self, actor: MLP, obs: Tensor, latents: Tensor) -> Tensor:
+        """Actions [B, N, A] for latents [B, N, Z] in each of the states [B, S]."""
+        generated = torch.tanh(self.decoder.of_each(obs, latents))
+        return self.perturbed(generated, actor.of_each(obs, generated))
 
     def policy(self, obs: Tensor) -> Tensor:
         """The candidate with the largest first Q."""
-        repeated, actions = self.candidates(self.actor, obs, self.latents.expand(obs.shape[0], -1, -1))
-        best = self.ensemble_q(self.critics, repeated, actions)[0].argmax(dim=1)
+        actions = self.candidates(self.actor, obs, self.latents.expand(obs.shape[0], -1, -1))
+        best = self.critics.of_each(obs, actions)[0, ..., 0].argmax(dim=1)
         chosen: Tensor = actions[torch.arange(obs.shape[0], device=obs.device), best]
         return chosen
-
-    def ensemble_q(self, critics: nn.Module, obs: Tensor, actions: Tensor) -> Tensor:
-        """Values of candidates [B, N, ...], shape [critics, B, N]."""
-        flat = self.q(critics, obs.flatten(0, 1), actions.flatten(0, 1))
-        return flat.reshape(len(flat), *actions.shape[:2])
 
 
 class BCQLearner(CriticLearner):
@@ -118,7 +114,7 @@ class BCQLearner(CriticLearner):
 
         with torch.no_grad():
             generated = policy.decode(batch.obs, self._latents(latent))
-        action = policy.perturbed(policy.actor, batch.obs, generated)
+        action = policy.perturbed(generated, policy.actor(torch.cat([batch.obs, generated], dim=-1)))
         actor_loss = -self.mean(policy.q(policy.critics, batch.obs, action)[0])
         self.descend(actor_loss, self.actor_optimizer)
         return {"generator_loss": generator_loss, "critic_loss": critic_loss, "actor_loss": actor_loss}
@@ -128,10 +124,14 @@ class BCQLearner(CriticLearner):
         """r + gamma * the best soft-clipped target Q among the next state's candidates."""
         policy, config = self.policy, self.config
         latents = self._latents(config.num_candidates, 2 * policy.action_size)
-        obs, actions = policy.candidates(policy.target_actor, batch.next_obs, latents)
-        q = policy.ensemble_q(policy.target_critics, obs, actions)
-        best = soft_clipped_value(q, config.min_weight).amax(dim=1)
-        return td_target(batch.reward, best, config.gamma)
+        at_once = len(latents) if latents.is_cuda else STATES_IN_CACHE
+        best = []
+        parts = torch.split(batch.next_obs, at_once), torch.split(latents, at_once)
+        for obs, latents_there in zip(*parts, strict=True):
+            actions = policy.candidates(policy.target_actor, obs, latents_there)
+            q = policy.target_critics.of_each(obs, actions).squeeze(-1)
+            best.append(soft_clipped_value(q, config.min_weight).amax(dim=1))
+        return td_target(batch.reward, torch.cat(best), config.gamma)
 
     def _latents(self, *sizes: int) -> Tensor:
         return self.normal(*sizes).clamp(-LATENT_CLIP, LATENT_CLIP)

@@ -45,6 +45,23 @@ class MLP(nn.Sequential):
             out = self._linear[-1](rows)
         return out.reshape(*x.shape[:-1], -1)
 
+    def of_each(self, shared: Tensor, own: Tensor) -> Tensor:
+        """The output for N inputs that share their first part, which passes the first layer once.
+
+        Args:
+            shared: Shape [B, S].
+            own: Shape [B, N, sizes[0] - S].
+
+        Returns:
+            Shape [B, N, sizes[-1]].
+        """
+        first, *following = self._linear
+        of_shared, of_own = torch.split(first.weight, [shared.shape[-1], own.shape[-1]], dim=1)
+        rows = (own @ of_own.t()).add_(torch.addmm(first.bias, shared, of_shared.t())[:, None])
+        for layer in following:
+            rows = layer(rows.tanh_() if self._tanh else rows.relu_())
+        return rows
+
     def forward_with_inputs(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The output without a graph, [B, sizes[0]] to [B, sizes[-1]], and each layer's input."""
         return _forward(x, self._tanh, self._parts())
@@ -186,6 +203,18 @@ class EnsembleMLP(nn.Module):
         for weight, bias in layers:
             hidden = _affine(torch.relu_(hidden), weight, bias)
         return hidden
+
+    def of_each(self, shared: Tensor, own: Tensor) -> Tensor:
+        """As `MLP.of_each`; [B, S] and [B, N, sizes[0] - S] -> [E, B, N, sizes[-1]]."""
+        (weight, bias), *layers = zip(self.weights, self.biases, strict=True)
+        of_shared, of_own = torch.split(weight, [shared.shape[-1], own.shape[-1]], dim=1)
+        of_both = torch.baddbmm(bias, shared.expand(len(weight), *shared.shape), of_shared)
+        rows = own.flatten(0, 1)
+        hidden = torch.bmm(rows.expand(len(weight), *rows.shape), of_own)
+        hidden = hidden.view(len(weight), *own.shape[:2], -1).add_(of_both[:, :, None]).flatten(1, 2)
+        for weight, bias in layers:
+            hidden = _affine(torch.relu_(hidden), weight, bias)
+        return hidden.reshape(len(self.weights[0]), *own.shape[:2], -1)
 
     def forward_with_inputs(self, x: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
         """The output without a graph, [B, sizes[0]] to [E, B] for sizes[-1] = 1, and what entered each layer.

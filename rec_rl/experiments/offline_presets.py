@@ -4,8 +4,8 @@ Table 1's rates (5e-6, 5e-5) and minibatches of 4096 are made for hours on three
 networks are half as wide and rates larger. Every algorithm had a sweep of ``rec-rl tune NAME --env
 session-world`` by what users truly earn, on seeds that no table uses (docs/results/sweeps), which began from
 settings that all share. What a sweep found is taken over where it earned more on every fresh seed, and .02
-more on average: for ddpg, td3, sac and td3_bc, and for bcq, whose second best draw, .002 below the best, learns
-from minibatches a quarter as large. The others keep what they share.
+more on average: for ddpg, td3, sac and td3_bc, and for bcq, whose second best draw, .002 below the best,
+learns from minibatches a quarter as large. The others keep what they share.
 """
 
 from collections.abc import Mapping

@@ -35,6 +35,22 @@ def test_ensemble_on_parts_of_its_input_equals_products_one_by_one(width: int):
         torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("hidden", [[], [7], [7, 6]])
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
+def test_inputs_with_a_shared_part_give_what_whole_inputs_give(
+    activation: type[nn.Module], hidden: list[int]
+):
+    shared, own = torch.randn(6, 3), torch.randn(6, 10, 2)
+    whole = torch.cat([shared[:, None].expand(-1, 10, -1), own], dim=-1).flatten(0, 1)
+    for network in (MLP([5, *hidden, 4], activation), EnsembleMLP(2, [5, *hidden, 1])):
+        ours = network.of_each(shared, own)
+        expected = network(whole).view_as(ours)
+        torch.testing.assert_close(ours, expected)
+        gradients = [torch.autograd.grad(out.sum(), list(network.parameters())) for out in (ours, expected)]
+        for of_ours, of_expected in zip(*gradients, strict=True):
+            torch.testing.assert_close(of_ours, of_expected, atol=1e-4, rtol=1e-4)
+
+
 def test_ensembles_written_out_gradients_are_those_of_the_graph():
     ensemble, x, of_out = (
         EnsembleMLP(2, [5, 7, 6, 1]),

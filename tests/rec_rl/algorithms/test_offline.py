@@ -10,6 +10,7 @@ import torch
 
 from envs.session_rollouts import record_log
 from envs.session_world import SessionWorld
+from rec_rl.algorithms import bcq
 from rec_rl.algorithms.catalogue import OFFLINE_ALGORITHMS
 from rec_rl.algorithms.offline import OfflineAlgorithm, OfflineConfig
 from rec_rl.algorithms.offline_data import OfflineData, TransitionTable
@@ -173,6 +174,29 @@ def test_an_algorithm_that_needs_a_reward_refuses_data_without():
     made = config("iql").learn_from(lambda: OfflineData(log=data().log))
     with pytest.raises(ConfigError, match="iql needs a Bradley-Terry reward, got none"):
         made.build_algo()
+
+
+def test_bcqs_target_is_of_the_best_candidate(build: Build, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bcq, "STATES_IN_CACHE", 5)  # 16 rows in four parts
+    learner = build("bcq", perturbation=0.3, min_weight=0.75, gamma=0.9).learner_group._learner
+    policy, batch = learner.policy, learner.next_batch()
+    with torch.no_grad():
+        for network in (policy.target_actor, *policy.target_critics.weights):
+            for parameter in network.parameters() if isinstance(network, torch.nn.Module) else (network,):
+                parameter.mul_(3)  # apart from those in training
+    state = learner.rng.get_state()
+    target = learner._target(batch)
+    learner.rng.set_state(state)
+    latents = learner.normal(3, 2 * policy.action_size).clamp(-0.5, 0.5)
+    for row, obs in enumerate(batch.next_obs):
+        values = []
+        for latent in latents[row]:
+            action = policy.decode(obs, latent)
+            moved = action + 0.3 * torch.tanh(policy.target_actor(torch.cat([obs, action])))
+            q = policy.q(policy.target_critics, obs[None], moved.clamp(-1, 1)[None])[:, 0]
+            values.append(0.75 * q.min() + 0.25 * q.max())
+        expected = batch.reward[row] + 0.9 * max(values)
+        torch.testing.assert_close(target[row], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_no_transition_crosses_from_one_user_to_another():
