@@ -179,12 +179,11 @@ class Checkpoints:
 
 
 def check_same(state: Mapping[str, Any], **mine: Any) -> None:
-    """Raises CheckpointError where a loaded state is not of this setting, seed or data."""
+    """Raises CheckpointError where a state, loaded or not, is not of this setting, seed or data."""
     for name, value in mine.items():
-        expected = _unpack(_pack(value, {}), {})  # as it comes back: tuples are lists
-        if state[name] != expected:
-            what = name.replace("_", " ")
-            raise CheckpointError(f"the checkpoint's {what} must be {expected}, got {state[name]}")
+        expected, got = (_unpack(_pack(side, {}), {}) for side in (value, state[name]))  # tuples as lists
+        if got != expected:
+            raise CheckpointError(f"the checkpoint's {name.replace('_', ' ')} must be {expected}, got {got}")
 
 
 def as_tensors(node: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rec_rl.checkpoint import load_state, save_state
+from rec_rl.checkpoint import check_same, load_state, save_state
 from rec_rl.errors import CheckpointError
 
 STATE = {
@@ -48,6 +48,15 @@ def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path: Path):
     with pytest.raises(CheckpointError, match="c: it holds ppo, not sac"):
         save_state(tmp_path / "c", {"x": 2}, "sac")
     assert load_state(tmp_path / "c", "ppo") == {"x": 1}
+
+
+def test_a_state_is_of_the_same_settings_whether_it_was_loaded_or_not(tmp_path: Path):
+    state = {"config": {"hidden_sizes": (8, 4)}, "data_hash": "abc"}
+    save_state(tmp_path / "c", state, "ctr")
+    for given in (state, load_state(tmp_path / "c", "ctr")):
+        check_same(given, config={"hidden_sizes": (8, 4)}, data_hash="abc")
+        with pytest.raises(CheckpointError, match="the checkpoint's data hash must be x, got abc"):
+            check_same(given, config={"hidden_sizes": [8, 4]}, data_hash="x")
 
 
 def test_another_algorithms_checkpoint_is_refused(tmp_path: Path):
