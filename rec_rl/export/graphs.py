@@ -105,7 +105,7 @@ def _export(spec: GraphSpec, path: Path) -> None:
         for name in spec.inputs
     )
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is absent
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.no_grad():  # with gradients networks are nodes for training
         warnings.simplefilter("ignore")  # the exporter's own, about its internals
         program = torch.onnx.export(
             _Function(spec).eval(),
