@@ -10,7 +10,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 
-from rec_rl.algorithms.networks import FlatGradient, FusedAdam
+from rec_rl.algorithms.optimizers import FlatGradient, FusedAdam
 from rec_rl.errors import RecRLError
 
 

@@ -7,9 +7,10 @@ import torch
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from torch import Tensor, nn
 
-from rec_rl.algorithms.networks import MLP, EnsembleMLP, FlatGradient, UnitScale
+from rec_rl.algorithms.networks import MLP, EnsembleMLP, UnitScale
 from rec_rl.algorithms.online import OnlineAlgorithm, OnlineConfig, check_bound
 from rec_rl.algorithms.online_learner import Batch, GaussianModule, OnlineLearner
+from rec_rl.algorithms.optimizers import FlatGradient
 from rec_rl.algorithms.rollouts import Rollout
 from rec_rl.losses.policy import (
     sac_actor_loss,

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from rec_rl.algorithms.networks import MLP, EnsembleMLP, FlatGradient, FusedAdam, UnitScale
+from rec_rl.algorithms.networks import MLP, EnsembleMLP, UnitScale
+from rec_rl.algorithms.optimizers import FlatGradient, FusedAdam
 
 
 def test_ensemble_equals_its_members():
