@@ -2,10 +2,13 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TextIO
+
+OnStep = Callable[[int, int, dict[str, float]], None]
+"""Called as on_step(step, total, metrics) after every gradient step."""
 
 SECONDS_BETWEEN_LINES = 10.0
 WARM_UP_SECONDS = 1.0

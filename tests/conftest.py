@@ -1,5 +1,5 @@
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -53,3 +53,18 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data is not at {folder}")
     return folder
+
+
+@pytest.fixture
+def ending_at() -> Callable[[int, list[int]], Callable[..., None]]:
+    """An ``on_step`` that keeps the steps in a list and, before it keeps a certain one, is interrupted."""
+
+    def make(last: int, steps: list[int]) -> Callable[..., None]:
+        def on_step(step: int, *_: object) -> None:
+            if step == last:
+                raise KeyboardInterrupt
+            steps.append(step)
+
+        return on_step
+
+    return make

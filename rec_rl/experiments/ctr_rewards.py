@@ -12,9 +12,9 @@ from rec_rl.data.transitions import UserTransitions
 from rec_rl.errors import ConfigError, check_name
 from rec_rl.experiments.ctr_training import CTRConfig, backbone_config, reward_differences
 from rec_rl.models.state_body import backbone_body, encode_states
+from rec_rl.progress import OnStep
 from rec_rl.rewards import REWARD_METHODS, MentalRewardModel, fit_mental_reward
 from rec_rl.rewards.controls import ShuffledReward
-from rec_rl.rewards.descent import OnStep
 from rec_rl.rewards.mental_reward import EXPOSED
 
 REWARD_HISTORY = 20  # items of history that a reward sees: all its states are in memory at once

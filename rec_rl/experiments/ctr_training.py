@@ -1,7 +1,6 @@
 """Training of click models, plain or aligned with a mental reward (MTRec Sec. 4.3, Algorithm 2)."""
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,11 +17,9 @@ from rec_rl.experiments.data_parallel import Shard
 from rec_rl.losses.click import aligned_click_loss, click_loss, normalised_difference
 from rec_rl.models import BackboneConfig, ClickModel, build_backbone
 from rec_rl.models.batches import Batch, Rows
+from rec_rl.progress import OnStep
 
 EVALUATION_BATCH = 4096
-
-OnStep = Callable[[int, int, dict[str, float]], None]
-"""Called as on_step(step, total, metrics) after every gradient step."""
 
 
 @dataclass(frozen=True, kw_only=True)

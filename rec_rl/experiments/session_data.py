@@ -25,12 +25,12 @@ from rec_rl.data.preferences import (
 from rec_rl.data.session_files import load_log
 from rec_rl.data.sessions import RequestReward, SessionLog
 from rec_rl.errors import ConfigError, check_name
+from rec_rl.progress import OnStep
 from rec_rl.rewards.bradley_terry import (
     BradleyTerryConfig,
     BradleyTerryNetwork,
     BradleyTerryRecord,
     BradleyTerryReward,
-    OnStep,
     fit_bradley_terry,
 )
 from rec_rl.rewards.linear_reward import fit_linear_reward

@@ -19,6 +19,7 @@ from rec_rl.data.preferences import LocatedPairs
 from rec_rl.data.sessions import SessionLog
 from rec_rl.errors import ConfigError
 from rec_rl.losses.preference import bradley_terry_loss
+from rec_rl.progress import OnStep
 from rec_rl.rewards.preference_check import share_right
 
 Floats = NDArray[np.float32]
@@ -26,9 +27,6 @@ Floats = NDArray[np.float32]
 KIND = "bradley_terry"
 ACTION_QUANTILE = 0.995  # of |a|, by which networks divide actions
 CHUNK = 1 << 15
-
-OnStep = Callable[[int, int, dict[str, float]], None]
-"""Called as on_step(step, total, metrics) after every gradient step."""
 
 
 @dataclass(frozen=True, kw_only=True)

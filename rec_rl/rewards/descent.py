@@ -9,10 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rec_rl.checkpoint import Checkpoints, as_tensors, check_same
+from rec_rl.progress import OnStep
 from rec_rl.rewards.soft_q import SoftQConfig
-
-OnStep = Callable[[int, int, dict[str, float]], None]
-"""Called as on_step(step, total, metrics) after every gradient step."""
 
 
 class Descent:

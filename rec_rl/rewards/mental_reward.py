@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from rec_rl.checkpoint import load_state, save_state
 from rec_rl.data.transitions import UserTransitions
 from rec_rl.errors import CheckpointError, ConfigError
+from rec_rl.progress import OnStep
 from rec_rl.rewards.anchored import AnchoredConfig
-from rec_rl.rewards.descent import Descent, DescentSequence, OnStep
+from rec_rl.rewards.descent import Descent, DescentSequence
 from rec_rl.rewards.iq_learn import IQLearnConfig
 from rec_rl.rewards.qr_iql import QRIQLConfig
 from rec_rl.rewards.reward_head import RewardHead, coverage_error, reward_targets

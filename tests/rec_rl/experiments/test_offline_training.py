@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,15 +92,11 @@ def test_a_kept_reward_is_found_again(tmp_path: Path):
 
 
 def test_a_runs_reward_is_fitted_in_sight_and_goes_on_where_it_was_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending_at: Any
 ):
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     folder, steps = tmp_path / "reward", []
-
-    def end(step: int, *_: object) -> None:
-        if step == 3:
-            raise KeyboardInterrupt
-        steps.append(step)
+    end = ending_at(3, steps)
 
     with pytest.raises(KeyboardInterrupt):
         with_kept_reward(TINY, folder, end)

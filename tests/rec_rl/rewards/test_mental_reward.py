@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,16 +141,13 @@ def test_a_fit_that_was_ended_goes_on_to_the_same_model(
     monkeypatch: pytest.MonkeyPatch,
     method: str,
     ended_at: int,
+    ending_at: Any,
 ):
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     rows = training_log.transitions.rows(np.arange(2000))
     whole = fit_mental_reward(rows, tiny(method), seed=3)
     steps: list[int] = []
-
-    def end(step: int, *_: object) -> None:
-        if step == ended_at:
-            raise KeyboardInterrupt
-        steps.append(step)
+    end = ending_at(ended_at, steps)
 
     with pytest.raises(KeyboardInterrupt):
         fit_mental_reward(rows, tiny(method), seed=3, on_step=end, checkpoints=tmp_path)

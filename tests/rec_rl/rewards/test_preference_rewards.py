@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,18 +108,18 @@ def test_reward_model_is_a_function_of_its_seed_and_leaves_torchs_generator(
 
 @pytest.mark.parametrize("ended_at", [1, 2, 4])
 def test_a_fit_that_was_ended_goes_on_to_the_same_reward(
-    split_log: tuple[SessionLog, SessionLog], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended_at: int
+    split_log: tuple[SessionLog, SessionLog],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ended_at: int,
+    ending_at: Any,
 ):
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     log = split_log[1]
     pairs = labelled(log, "request", 100, 0)
     whole = fit_bradley_terry(log, pairs, CONFIG, seed=3)
     steps: list[int] = []
-
-    def end(step: int, *_: object) -> None:
-        if step == ended_at:
-            raise KeyboardInterrupt
-        steps.append(step)
+    end = ending_at(ended_at, steps)
 
     with pytest.raises(KeyboardInterrupt):
         fit_bradley_terry(log, pairs, CONFIG, seed=3, on_step=end, checkpoints=tmp_path)
